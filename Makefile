@@ -1,0 +1,28 @@
+# Short verbs for contributors; `./test` does all of `check` and `test` on a bare machine.
+VENV ?= .venv
+BIN := $(VENV)/bin
+
+.PHONY: check format test unit bench lock
+
+check:
+	$(BIN)/ruff format --check --quiet .
+	$(BIN)/ruff check --quiet .
+	$(BIN)/mypy
+	$(BIN)/lint-imports --no-cache
+
+format:
+	$(BIN)/ruff check --fix --quiet .
+	$(BIN)/ruff format --quiet .
+
+test:
+	./test
+
+unit:
+	$(BIN)/python -m pytest -q -m "not system"
+
+bench:
+	$(BIN)/python -m bench.parts
+	$(BIN)/python -m bench.throughput
+
+lock:
+	tools/lock

@@ -1,0 +1,89 @@
+"""The figures of the rounds, and the Markdown made of them."""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from statistics import median
+
+BARE, NOOP, OPENDKIM, RSPAMD = "bare Postfix", "do-nothing milter", "OpenDKIM", "rspamd, only dkim_signing"
+DKIM, CSS = "smtpeter, DKIM", "smtpeter, DKIM + CSS"
+CSS_GOALS = {3_600: 0.38, 31_000: 0.28, 79_000: 0.22}  # of bare Postfix
+WORKER_GOAL = 12e6  # octets beyond the parent
+GROWTH_GOAL = 5.0  # times the message
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Round:
+    """One run of one set-up: messages per second, and milliseconds of CPU per message of Postfix and of the milter."""
+
+    rate: float
+    postfix_ms: float
+    milter_ms: float
+
+
+Rounds = Mapping[str, Sequence[Round]]  # by set-up, in the order they were run
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Footprint:
+    """Memory of our milter: the parent, the largest private part of a worker, and its growth for one message of `message`."""
+
+    parent: int
+    worker: int
+    growth: Mapping[str, int]
+    message: int
+
+
+def ratio(rounds: Rounds, name: str, base: str) -> float:
+    """The median of the ratios of the messages/s of two set-ups, each in the same round."""
+    return median(one.rate / other.rate for one, other in zip(rounds[name], rounds[base], strict=True))
+
+
+def speed(octets: int, rounds: Rounds) -> Iterator[str]:
+    """The table of one message size."""
+    yield f"### Message of {octets / 1000:g} kB\n"
+    yield "| set-up | msg/s | of bare | lowest - highest | Postfix CPU ms | milter CPU ms |"
+    yield "|---|---|---|---|---|---|"
+    for name, found in rounds.items():
+        rates = [each.rate for each in found]
+        milter = f"{median(each.milter_ms for each in found):.2f}" if name != BARE else ""
+        yield (
+            f"| {name} | {median(rates):.0f} | {ratio(rounds, name, BARE):.2f} | {min(rates):.0f} - {max(rates):.0f} "
+            f"| {median(each.postfix_ms for each in found):.2f} | {milter} |"
+        )
+    yield ""
+
+
+def goals(all_rounds: Mapping[int, Rounds], footprint: Footprint) -> Iterator[str]:
+    """What must be reached, and whether it was."""
+    yield "### Goals\n"
+    yield "| goal | at least | found | |"
+    yield "|---|---|---|---|"
+    for peer in (OPENDKIM, RSPAMD):
+        for octets, rounds in all_rounds.items():
+            yield _goal(f"DKIM, {octets / 1000:g} kB, msg/s of {peer}", 1.0, ratio(rounds, DKIM, peer))
+    for octets, rounds in all_rounds.items():
+        yield _goal(f"DKIM + CSS, {octets / 1000:g} kB, msg/s of bare Postfix", CSS_GOALS.get(octets, 0), ratio(rounds, CSS, BARE))
+    yield ""
+    yield "| goal | at most | found | |"
+    yield "|---|---|---|---|"
+    yield _row("memory of a worker beyond the parent, MB", WORKER_GOAL / 1e6, footprint.worker / 1e6, footprint.worker <= WORKER_GOAL)
+    for name, growth in footprint.growth.items():
+        times = growth / footprint.message
+        size = f"{footprint.message / 1e6:.1f} MB"
+        yield _row(f"{name}: extra RSS for a message of {size}, times its size", GROWTH_GOAL, times, times <= GROWTH_GOAL)
+    yield f"\nThe parent of the workers: {footprint.parent / 1e6:.1f} MB resident."
+
+
+def lines(all_rounds: Mapping[int, Rounds], footprint: Footprint) -> Iterable[str]:
+    """All tables."""
+    for octets, rounds in all_rounds.items():
+        yield from speed(octets, rounds)
+    yield from goals(all_rounds, footprint)
+
+
+def _goal(name: str, wanted: float, found: float) -> str:
+    return _row(name, wanted, found, found >= wanted)
+
+
+def _row(name: str, wanted: float, found: float, met: bool) -> str:
+    return f"| {name} | {wanted:g} | {found:.2f} | {'met' if met else '**missed**'} |"

@@ -1,0 +1,226 @@
+"""How long css-inline would take over a document, estimated before it is called.
+
+css-inline 0.24 holds the interpreter while it works, cannot be stopped, and walks its tree by recursion: the stack overflows
+between 10 000 and 12 000 levels, which kills the process. Several of its steps, and of the HTML parser in it, are quadratic
+or worse. So each step has a term here, with the cost of one unit as measured; the estimate leans to the high side.
+
+The terms are counted in two looks. The first needs only sizes, and passes nearly all mail. The second walks the tags with a
+stack of open elements; it is made of documents that are large, or that the first look did not pass.
+"""
+
+import re
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from filters.mail.markup import ATTRIBUTE, TOKEN
+
+MAX_SECONDS = 0.8
+MAX_TAGS = 9000
+MAX_SHEET = 256_000
+MAX_DEPTH = 2000
+MAX_LOOSE_FORMATTING = 300
+_SMALL_TREE = 1000
+_SMALL_SOURCE = 30_000
+_LONG_TAG = 500
+_BLANKS = 64
+
+_END_TAG = re.compile(r"</([a-zA-Z][^ \t\n\f\r/>]*)")
+_VOID_NAMES = "area base basefont bgsound br col embed hr img input keygen link meta param source track wbr"
+_FORMATTING_NAMES = "a b big code em font i nobr s small strike strong tt u"
+_VOID, _FORMATTING = frozenset(_VOID_NAMES.split()), frozenset(_FORMATTING_NAMES.split())
+_CELLS = frozenset(("p", "td", "th"))
+_ROWS = frozenset(("p", "td", "th", "tr"))
+_CLOSED_BY_START = {"p": frozenset("p"), "li": frozenset(("p", "li")), "td": _CELLS, "th": _CELLS, "tr": _ROWS}
+_END_TAG_OPTIONAL = frozenset(("p", "li", "dd", "dt", "option", "td", "th", "tr", "tbody", "thead", "tfoot"))
+_WITH_IMPLIED = {"td": 3, "th": 3, "tr": 2, "col": 2}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sheet:
+    """The sizes of all style sheets of a document together that the time depends on; upper bounds."""
+
+    characters: int
+    preludes: int
+    selectors: int
+    combinators: int
+    siblings: int
+    attributes: int
+    declarations: int
+
+    @classmethod
+    def measure(cls, css: str) -> "Sheet":
+        """The sizes of `css`."""
+        rules = [before.rpartition("}")[2] for before in css.split("{")[:-1]]
+        preludes = " ".join(rules)
+        return cls(
+            characters=len(css),
+            preludes=len(preludes),
+            selectors=preludes.count(",") + len(rules),
+            combinators=len(preludes.split()) + preludes.count(">") + preludes.count("+") + preludes.count("~"),
+            siblings=preludes.count("~"),
+            attributes=preludes.count("["),
+            declarations=css.count(":"),
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Shape:
+    """The sizes of a document that the time depends on.
+
+    `depth` is the deepest nesting, `loose` the number of formatting elements not closed in order, `classes` the length of
+    all class attributes, `duplicates` the comparisons that look for an attribute given twice.
+    """
+
+    tags: int
+    ends: int
+    characters: int
+    comments: int
+    colons: int
+    depth: int
+    loose: int
+    classes: int
+    duplicates: int
+
+    @classmethod
+    def crude(cls, characters: int, tags: int, longest_tag: int) -> "Shape":
+        """The worst that a document of that size can be, but for `loose`, which is for a small tree no matter."""
+        return cls(
+            tags=tags,
+            ends=characters // 3,
+            characters=characters,
+            comments=characters // 4,
+            colons=characters // 2,
+            depth=tags,
+            loose=0,
+            classes=characters,
+            duplicates=longest_tag // 2 * characters // 2,
+        )
+
+
+def refusal(source: str, css: str, tags: Sequence[re.Match[str]]) -> str:
+    """Why css-inline is not to be called, or empty. `css` holds at least all style sheets, `tags` the start tags."""
+    if len(tags) > MAX_TAGS:
+        return f"more than {MAX_TAGS} elements"
+    if len(css) > MAX_SHEET:
+        return f"style sheets of more than {MAX_SHEET} characters"
+    if any(len(before) - len(before.rstrip()) > _BLANKS for before in css.split("!")[:-1]):
+        return "a long run of blanks in a style sheet"
+    sheet = Sheet.measure(css)
+    crude = _crude(source, tags)
+    if crude is not None and _seconds(sheet, crude) <= MAX_SECONDS:
+        return ""
+    shape = _shape(source)
+    if shape.depth > MAX_DEPTH:
+        return f"elements nested more than {MAX_DEPTH} deep"
+    if shape.loose > MAX_LOOSE_FORMATTING:
+        return f"more than {MAX_LOOSE_FORMATTING} unclosed formatting elements"
+    return "too much work" if _seconds(sheet, shape) > MAX_SECONDS else ""
+
+
+def _seconds(sheet: Sheet, shape: Shape) -> float:
+    """Each unit cost is nanoseconds, measured on shapes that reach the term's bound."""
+    tags = shape.tags
+    nanoseconds = (
+        1.0 * sheet.declarations**2 * tags  # each matched declaration is sought among those the element has
+        + 5 * sheet.characters * tags  # the values written
+        + 12 * sheet.preludes * tags  # the simple selectors compared
+        + 30 * sheet.selectors * tags
+        + 4 * sheet.combinators * tags * shape.depth
+        + 15 * sheet.siblings * tags**2
+        + 4 * sheet.attributes * shape.characters
+        + 10 * sheet.selectors * shape.classes
+        + 20 * sheet.selectors * shape.comments  # siblings that are no elements
+        + 5 * sheet.declarations * shape.colons  # merged with what the style attributes hold already
+        + 8 * shape.ends * tags  # an end tag seeks its element on the stack
+        + 1200 * shape.loose * (tags + shape.ends)  # each is cloned anew in each block (the adoption agency)
+        + 0.25 * shape.duplicates
+        + 60 * shape.characters
+    )
+    return nanoseconds * 1e-9
+
+
+def _crude(source: str, tags: Sequence[re.Match[str]]) -> Shape | None:
+    """The first look; None where the tags have to be looked at one by one."""
+    if len(tags) > _SMALL_TREE:
+        return None
+    longest = len(source)
+    if len(tags) > MAX_LOOSE_FORMATTING or len(source) > _SMALL_SOURCE:
+        names = Counter([token[2].lower() for token in tags])
+        # Attributes of a second html or body tag are sought among all that the first ones brought.
+        if names["html"] > 1 or names["body"] > 1 or sum(names[name] for name in _FORMATTING) > MAX_LOOSE_FORMATTING:
+            return None
+        longest = max([len(token[3]) for token in tags], default=0)
+    return Shape.crude(len(source), len(tags), longest)
+
+
+def _shape(source: str) -> Shape:
+    """The second look: one pass over the tags. An end tag counts only where it closes what is open: depth errs upwards."""
+    stack = _Stack()
+    tags = ends = classes = duplicates = shared = 0
+    for name, attributes in _tags(source):
+        if attributes is None:
+            ends += 1
+            stack.end(name)
+            continue
+        tags += 1
+        if name not in _VOID:
+            stack.start(name)
+        if name in ("html", "body"):
+            shared += len(ATTRIBUTE.findall(attributes))
+        if len(attributes) < _LONG_TAG:
+            classes += len(attributes)
+            duplicates += len(attributes) ** 2 // 4
+        else:
+            classes += sum(len(found[0]) for found in ATTRIBUTE.finditer(attributes) if found[1].lower() == "class")
+            duplicates += len(ATTRIBUTE.findall(attributes)) ** 2
+    return Shape(
+        tags=tags,
+        ends=ends,
+        characters=len(source),
+        comments=source.count("<!--"),
+        colons=source.count(":"),
+        depth=stack.deepest,
+        loose=stack.loose,
+        classes=classes,
+        duplicates=duplicates + 4 * shared**2,
+    )
+
+
+def _tags(source: str) -> Iterator[tuple[str, str | None]]:
+    """Name and attributes of each start tag; name and None of each end tag."""
+    for token in TOKEN.finditer(source):
+        if token.lastindex == 4:
+            yield token[2].lower(), token[3]
+        elif token.lastindex is None and (end := _END_TAG.match(source, token.start())):
+            yield end[1].lower(), None
+
+
+class _Stack:
+    """The open elements, as the tags alone tell."""
+
+    def __init__(self) -> None:
+        self.deepest = self.loose = self._depth = 0
+        self._open: list[str] = []
+
+    def start(self, name: str) -> None:
+        closes = _CLOSED_BY_START.get(name)
+        while closes and self._open and self._open[-1] in closes:
+            self._pop()
+        self._open.append(name)
+        self._depth += _WITH_IMPLIED.get(name, 1)
+        self.deepest = max(self.deepest, self._depth)
+        self.loose += name in _FORMATTING
+
+    def end(self, name: str) -> None:
+        for back, element in enumerate(reversed(self._open[-4:])):
+            if element == name:
+                for _ in range(back + 1):
+                    self._pop()
+                self.loose -= name in _FORMATTING and back == 0
+                return
+            if element not in _END_TAG_OPTIONAL:
+                return
+
+    def _pop(self) -> None:
+        self._depth -= _WITH_IMPLIED.get(self._open.pop(), 1)

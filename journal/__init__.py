@@ -1,0 +1,1 @@
+"""WHAT BECAME OF IT: messages, events, bounces, delivery results. So far the events only; they go to the log."""

@@ -1,0 +1,88 @@
+"""`smtpeter account`: who owns logins and sender domains, and whether they may send."""
+
+import re
+import time
+from datetime import UTC, datetime
+from typing import Annotated, Any
+
+import typer
+
+from policy.account import Account, State
+from policy.stores.sql import SqlStore
+from smtpeter import wiring
+from smtpeter.cli import settings_of
+from smtpeter.errors import UserError
+from smtpeter.output import AsJson, print_pairs, print_rows
+
+app = typer.Typer(help="Accounts: pending, approved or suspended.", no_args_is_help=True)
+
+NAME = re.compile(r"[a-z0-9](?:[a-z0-9._-]{0,62}[a-z0-9])?")
+COLUMNS = ("name", "state", "logins", "domains", "created")
+
+Name = Annotated[str, typer.Argument(help="Name of the account.")]
+
+
+def utc(seconds: int) -> str:
+    """A time for the reader: UTC, to the second."""
+    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%d %H:%M:%S")
+
+
+@app.command()
+def add(
+    context: typer.Context,
+    name: Name,
+    approve: Annotated[bool, typer.Option("--approve", help="Let it send at once.")] = False,
+) -> None:
+    """Add an account. Until it is approved its logins work, but mail is refused."""
+    if not NAME.fullmatch(name):
+        raise UserError(f"{name!r} is no account name; it takes 1 to 64 of a-z 0-9 . _ - and a letter or digit at both ends")
+    settings = settings_of(context)
+    wiring.prepare(settings)
+    state = State.APPROVED if approve else State.PENDING
+    wiring.open_store(settings).add_account(Account(name=name, state=state, created=int(time.time())))
+    typer.echo(f"account {name} added, {state}")
+
+
+@app.command("list")
+def list_accounts(context: typer.Context, as_json: AsJson = False) -> None:
+    """List the accounts."""
+    store = wiring.open_store(settings_of(context))
+    rows = [_row(store, account) for account in store.accounts()]
+    print_rows(rows, COLUMNS, as_json=as_json, empty="there is no account yet; `smtpeter account add NAME` makes one")
+
+
+@app.command()
+def show(context: typer.Context, name: Name, as_json: AsJson = False) -> None:
+    """Show one account."""
+    store = wiring.open_store(settings_of(context))
+    account = store.account(name)
+    if account is None:
+        raise UserError(f"there is no account {name!r}")
+    print_pairs(_row(store, account), as_json=as_json)
+
+
+@app.command()
+def approve(context: typer.Context, name: Name) -> None:
+    """Let an account send."""
+    _set_state(context, name, State.APPROVED)
+
+
+@app.command()
+def suspend(context: typer.Context, name: Name) -> None:
+    """Stop an account: its open sessions are refused at their next message."""
+    _set_state(context, name, State.SUSPENDED)
+
+
+def _set_state(context: typer.Context, name: str, state: State) -> None:
+    wiring.open_store(settings_of(context)).set_state(name, state)
+    typer.echo(f"account {name} is {state}")
+
+
+def _row(store: SqlStore, account: Account) -> dict[str, Any]:
+    return {
+        "name": account.name,
+        "state": account.state.value,
+        "logins": len(store.logins(account.name)),
+        "domains": len(store.domains(account.name)),
+        "created": utc(account.created),
+    }

@@ -1,0 +1,141 @@
+"""`smtpeter check`: is everything in place for mail to flow, and if not, what to do."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+
+import typer
+from argon2 import extract_parameters
+from argon2.exceptions import InvalidHashError
+
+from policy.account import State
+from policy.domains import InvalidKey, read_private_key, unseal_private_key
+from smtpeter import certificate, wiring
+from smtpeter.cli import settings_of
+from smtpeter.commands.up import postfix_for
+from smtpeter.errors import UserError
+from smtpeter.output import AsJson, print_rows
+from smtpeter.postfix import version as postfix_version
+from smtpeter.settings import Settings
+
+EXPIRES_SOON = timedelta(days=21)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Finding:
+    """One thing looked at. `status` is ok, warning or error; `advice` says what to do."""
+
+    what: str
+    status: str
+    advice: str
+
+
+def ok(what: str, detail: str = "") -> Finding:
+    """All is well."""
+    return Finding(what=what, status="ok", advice=detail)
+
+
+def warning(what: str, advice: str) -> Finding:
+    """Mail flows, but somebody should look."""
+    return Finding(what=what, status="warning", advice=advice)
+
+
+def error(what: str, advice: str) -> Finding:
+    """Mail does not flow as it should."""
+    return Finding(what=what, status="error", advice=advice)
+
+
+def check(context: typer.Context, as_json: AsJson = False) -> None:
+    """Check settings, database, keys, certificate and Postfix; exit status 1 where something is wrong."""
+    settings = settings_of(context)
+    findings = [ok("settings", f"data in {settings.data}")]
+    for what, look in CHECKS.items():
+        try:
+            findings += look(settings)
+        except UserError as trouble:
+            findings.append(error(what, str(trouble)))
+    rows = [{"what": finding.what, "status": finding.status, "advice": finding.advice} for finding in findings]
+    print_rows(rows, ("what", "status", "advice"), as_json=as_json, empty="")
+    if any(finding.status == "error" for finding in findings):
+        raise typer.Exit(1)
+
+
+def check_logins(settings: Settings) -> Iterator[Finding]:
+    """The database opens, every password hash is one, and somebody may send."""
+    store = wiring.open_store(settings)
+    accounts = {account.name: account for account in store.accounts()}
+    logins = store.logins()
+    yield ok("database", f"{len(accounts)} accounts, {len(logins)} logins, {len(store.domains())} sender domains")
+    for login in logins:
+        try:
+            extract_parameters(login.password_hash)
+        except InvalidHashError:
+            yield error("logins", f"the password hash of login {login.name} is damaged; `smtpeter login rotate {login.name}`")
+    if not any(login.enabled and accounts[login.account].state is State.APPROVED for login in logins):
+        advice = "nobody can send yet: `smtpeter account add NAME --approve`, then `smtpeter login add --account NAME`"
+        yield warning("logins", advice)
+
+
+def check_keys(settings: Settings) -> Iterator[Finding]:
+    """Every private DKIM key opens under the master key and is the other half of what is published."""
+    store = wiring.open_store(settings)
+    master = wiring.master_key(settings)
+    count = 0
+    for account in store.accounts():
+        for key in store.signing_keys(account.name):
+            count += 1
+            try:
+                algorithm, public, _ = read_private_key(unseal_private_key(master, key))
+            except InvalidKey as trouble:
+                yield error("keys", f"{trouble}; put the right master key back, or remove and add the domain {key.domain}")
+                continue
+            if (algorithm, public) != (key.algorithm, key.public):
+                yield error("keys", f"key {key.selector} of {key.domain} does not match its public half; add the domain again")
+    mode = settings.master_key_file.stat().st_mode & 0o777
+    if mode & 0o077:
+        yield error("keys", f"others can read {settings.master_key_file}; `chmod 600 {settings.master_key_file}`")
+    yield ok("keys", f"{count} DKIM keys")
+
+
+def check_certificate(settings: Settings) -> Iterator[Finding]:
+    """The certificate is there, valid, for this host, and its key is the right one."""
+    path = settings.certificate
+    if settings.tls.certificate is None and not path.exists():
+        yield warning("certificate", "none yet; `smtpeter up` makes a self-signed one")
+        return
+    found = certificate.describe(path, settings.certificate_key)
+    left = found.not_after - datetime.now(UTC)
+    until = f"{found.not_after:%Y-%m-%d}"
+    if not found.matches_key:
+        yield error("certificate", f"{settings.certificate_key} is not the key of {path}; set tls.key to the right file")
+    if left < timedelta():
+        yield error("certificate", f"{path} expired on {until}; renew it")
+    elif left < EXPIRES_SOON:
+        yield warning("certificate", f"{path} expires on {until}; renew it")
+    if settings.hostname not in found.names:
+        yield warning(
+            "certificate", f"{path} is for {', '.join(found.names)}, not for {settings.hostname}; clients will complain"
+        )
+    if found.self_signed:
+        yield warning("certificate", "it is self-signed: clients ask before they trust it; set tls.certificate and tls.key")
+    else:
+        yield ok("certificate", f"valid until {until}")
+
+
+def check_postfix(settings: Settings) -> Iterator[Finding]:
+    """Postfix is installed and says nothing against its configuration."""
+    instance = postfix_for(settings)
+    yield ok("postfix", f"version {postfix_version()}")
+    if not instance.config.exists():
+        yield warning("postfix", "not configured yet; `smtpeter up` does it")
+        return
+    for complaint in instance.check():
+        yield error("postfix", complaint)
+
+
+CHECKS: dict[str, Callable[[Settings], Iterator[Finding]]] = {
+    "database": check_logins,
+    "keys": check_keys,
+    "certificate": check_certificate,
+    "postfix": check_postfix,
+}

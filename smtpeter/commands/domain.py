@@ -1,0 +1,196 @@
+"""`smtpeter domain`: sender domains, their DKIM keys, and the DNS records that publish them."""
+
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+import dns.exception
+import dns.resolver
+import typer
+
+from policy.domains import (
+    Algorithm,
+    SenderDomain,
+    SigningKey,
+    check_selector,
+    new_private_key,
+    normalise_domain,
+    read_private_key,
+    seal_private_key,
+    txt_strings,
+)
+from policy.stores.sql import SqlStore
+from smtpeter import wiring
+from smtpeter.cli import settings_of
+from smtpeter.commands.account import utc
+from smtpeter.errors import UserError
+from smtpeter.output import AsJson, print_json, print_rows
+
+app = typer.Typer(help="Sender domains and their DKIM keys.", no_args_is_help=True)
+
+COLUMNS = ("name", "account", "keys", "created")
+DNS_SECONDS = 5.0
+
+Name = Annotated[str, typer.Argument(help="The domain of the From address.")]
+
+
+@app.command()
+def add(
+    context: typer.Context,
+    name: Name,
+    account: Annotated[str, typer.Option(help="The account whose mail it signs.")],
+    algorithm: Annotated[
+        list[Algorithm] | None, typer.Option(help="Kinds of key to generate; may be repeated. rsa without it.")
+    ] = None,
+    import_key: Annotated[
+        list[Path] | None, typer.Option(help="Private key (PEM) to use instead of a generated one; may be repeated.")
+    ] = None,
+    selector: Annotated[
+        str, typer.Option(help="Selector of the keys; the second key of another kind gets the kind appended.")
+    ] = "smtpeter",
+    as_json: AsJson = False,
+) -> None:
+    """Add a sender domain with its keys and print the DNS records to publish."""
+    settings = settings_of(context)
+    try:
+        domain, first = normalise_domain(name), check_selector(selector)
+    except ValueError as error:
+        raise UserError(str(error)) from error
+    store, master = wiring.open_store(settings), wiring.master_key(settings)
+    now = int(time.time())
+    pems = [_read(path) for path in import_key or []]
+    pems += [new_private_key(kind) for kind in dict.fromkeys(algorithm or ([] if pems else [Algorithm.RSA]))]
+    keys: list[SigningKey] = []
+    for pem in pems:
+        kind, public, normal = read_private_key(pem)
+        here = check_selector(first if not keys else f"{first}-{kind.value}")
+        if kind in {key.algorithm for key in keys}:
+            raise UserError(f"two keys of kind {kind.value} were given; a domain takes one of each kind")
+        sealed = seal_private_key(master, domain=domain, selector=here, pem=normal)
+        keys.append(SigningKey(domain=domain, selector=here, algorithm=kind, public=public, sealed=sealed, created=now))
+    store.add_domain(SenderDomain(name=domain, account=account, created=now), tuple(keys))
+    if as_json:
+        print_json({"name": domain, "account": account, "records": records(keys)})
+        return
+    typer.echo(f"domain {domain} added to account {account}; publish in its DNS:\n")
+    print_records(keys)
+    typer.echo(f"\nThen `smtpeter domain check {domain}` says whether the world sees them.")
+
+
+@app.command("list")
+def list_domains(
+    context: typer.Context,
+    account: Annotated[str | None, typer.Option(help="Only those of this account.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """List the sender domains."""
+    store = wiring.open_store(settings_of(context))
+    rows: list[dict[str, Any]] = []
+    for domain in store.domains(account):
+        keys = _keys(store, domain)
+        shown: Any = records(keys) if as_json else " ".join(f"{key.selector} ({key.algorithm.value})" for key in keys)
+        rows.append({"name": domain.name, "account": domain.account, "keys": shown, "created": utc(domain.created)})
+    print_rows(rows, COLUMNS, as_json=as_json, empty="there is no sender domain yet; `smtpeter domain add NAME` makes one")
+
+
+@app.command()
+def check(
+    context: typer.Context,
+    name: Name,
+    nameserver: Annotated[str | None, typer.Option(help="Ask this name server (address, or address:port).")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Ask the DNS whether the keys of a domain are published; exit status 1 where one is not."""
+    store = wiring.open_store(settings_of(context))
+    domain = _find(store, name)
+    resolver = _resolver(nameserver)
+    rows = [_ask(resolver, key) for key in _keys(store, domain)]
+    print_rows(rows, ("record", "status", "advice"), as_json=as_json, empty=f"{domain.name} has no key")
+    if any(row["status"] != "ok" for row in rows):
+        raise typer.Exit(1)
+
+
+@app.command()
+def remove(context: typer.Context, name: Name) -> None:
+    """Remove a sender domain and its keys for good; its mail leaves unsigned from then on."""
+    store = wiring.open_store(settings_of(context))
+    domain = _find(store, name)
+    store.remove_domain(domain.name)
+    typer.echo(f"domain {domain.name} and its keys removed")
+
+
+def records(keys: Sequence[SigningKey]) -> list[dict[str, str]]:
+    """The DNS records that publish the keys."""
+    return [{"name": key.record_name, "type": "TXT", "value": key.record_text} for key in keys]
+
+
+def print_records(keys: Sequence[SigningKey]) -> None:
+    """Prints the records as lines of a zone file (RFC 1035 5.1)."""
+    for key in keys:
+        strings = " ".join(f'"{text}"' for text in txt_strings(key.record_text))
+        typer.echo(f"{key.record_name}. IN TXT ( {strings} )")
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise UserError(f"the key file {path} cannot be read: {error.strerror}") from error
+
+
+def _find(store: SqlStore, name: str) -> SenderDomain:
+    wanted = name.strip().rstrip(".").lower()
+    found = next((domain for domain in store.domains() if domain.name == wanted), None)
+    if found is None:
+        try:
+            wanted = normalise_domain(name)
+        except ValueError as error:
+            raise UserError(str(error)) from error
+        found = next((domain for domain in store.domains() if domain.name == wanted), None)
+    if found is None:
+        raise UserError(f"there is no sender domain {name!r}; `smtpeter domain list` shows them")
+    return found
+
+
+def _keys(store: SqlStore, domain: SenderDomain) -> list[SigningKey]:
+    return [key for key in store.signing_keys(domain.account) if key.domain == domain.name]
+
+
+def _resolver(nameserver: str | None) -> dns.resolver.Resolver:
+    try:
+        resolver = dns.resolver.Resolver(configure=nameserver is None)
+        if nameserver is not None:
+            address, _, port = nameserver.partition(":") if nameserver.count(":") == 1 else (nameserver, "", "")
+            resolver.nameservers = [address]
+            resolver.port = int(port or 53)
+    except (dns.exception.DNSException, ValueError) as error:
+        raise UserError(f"no name server to ask: {error}; give one with --nameserver ADDRESS") from error
+    resolver.lifetime = DNS_SECONDS
+    return resolver
+
+
+def _ask(resolver: dns.resolver.Resolver, key: SigningKey) -> dict[str, str]:
+    status, advice = "error", f"publish this TXT record: {key.record_text}"
+    try:
+        answer = resolver.resolve(key.record_name, "TXT")
+    except (dns.resolver.NXDOMAIN, dns.resolver.NoAnswer):
+        status = "missing"
+    except dns.exception.DNSException as error:
+        status, advice = "unknown", f"the DNS did not answer ({error}); try again"
+    else:
+        texts = [b"".join(record.strings).decode("ascii", "replace") for record in answer]
+        published = [dict(_tags(text)) for text in texts]
+        if len(texts) > 1:
+            advice = "there are several TXT records at this name; leave one"
+        elif published[0].get("p") == key.public and published[0].get("k", "rsa") == key.algorithm.value:
+            status, advice = "ok", ""
+        else:
+            status = "different"
+    return {"record": key.record_name, "status": status, "advice": advice}
+
+
+def _tags(text: str) -> list[tuple[str, str]]:
+    """The tag list of a key record (RFC 6376 3.2), white space inside values removed."""
+    pairs = (part.partition("=") for part in text.split(";"))
+    return [(name.strip(), "".join(value.split())) for name, equals, value in pairs if equals]

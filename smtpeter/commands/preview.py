@@ -1,0 +1,117 @@
+"""`smtpeter preview`: what would leave, made by the same function the milter runs, from a file."""
+
+import difflib
+import sys
+from collections.abc import Iterator
+from itertools import zip_longest
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from filters.job import Envelope, Job, Result
+from filters.mail import parts
+from filters.mail.message import Message
+from filters.mail.text import decode
+from filters.pipeline import transform
+from filters.senders import Senders
+from journal.event import Event, Kind
+from policy.reply import Refused
+from smtpeter import wiring
+from smtpeter.cli import settings_of
+from smtpeter.commands.login import find
+from smtpeter.errors import UserError
+from smtpeter.output import AsJson, print_json
+
+WORDS = {
+    Kind.ATTEMPT: "would be accepted",
+    Kind.APPLIED: "applied",
+    Kind.SKIPPED: "not applied",
+    Kind.WARNING: "warning",
+    Kind.FALLBACK: "given up, the original is kept",
+    Kind.REENCODED: "re-encoded",
+    Kind.SIGNED: "signed",
+    Kind.UNSIGNED: "not signed",
+}
+
+
+def preview(
+    context: typer.Context,
+    file: Annotated[Path, typer.Argument(help="A message (RFC 5322); - reads standard input.")],
+    login: Annotated[str, typer.Option(help="The login it would be sent with, or the beginning of its name.")],
+    diff: Annotated[bool, typer.Option("--diff", help="Show what changes and why instead of the result.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Print what would leave if a login sent this message. Nothing is sent."""
+    settings = settings_of(context)
+    try:
+        raw = sys.stdin.buffer.read() if str(file) == "-" else file.read_bytes()
+    except OSError as error:
+        raise UserError(f"the message {file} cannot be read: {error.strerror}") from error
+    name = find(wiring.open_store(settings), login).name
+    received = Message.parse(raw)
+    try:
+        result = run(wiring.make_senders(settings), name, received)
+    except Refused as refusal:
+        raise UserError(f"this message would be refused: {refusal.reply}") from refusal
+    if as_json:
+        print_json({"events": events(result), "message": bytes(result.job.message).decode("utf-8", "surrogateescape")})
+    elif diff:
+        for line in explain(received, result):
+            typer.echo(line)
+    else:
+        sys.stdout.buffer.write(bytes(result.job.message))
+
+
+def run(senders: Senders, login: str, received: Message) -> Result:
+    """The result for a message as if `login` had sent it. Raises Refused."""
+    sender = senders.authorise(login)
+    job = Job(
+        login=sender.login.name,
+        account=sender.login.account,
+        envelope=Envelope(mail_from="", rcpt_to=()),
+        options=sender.login.options,
+        message=received,
+    )
+    return transform(job, senders.site(sender))
+
+
+def events(result: Result) -> list[dict[str, str]]:
+    """The events of a result, for JSON."""
+    return [{"kind": event.kind.value, "subject": event.subject, "reason": event.reason} for event in result.job.events]
+
+
+def explain(received: Message, result: Result) -> Iterator[str]:
+    """What was decided and why, then what changed: header fields, and each part as its decoded text."""
+    for event in result.job.events:
+        yield _sentence(event)
+    left = result.job.message
+    yield from _differences("header", _header_lines(received), _header_lines(left))
+    before, after = parts.scan(received).leaves, parts.scan(left).leaves
+    for place, (old, new) in enumerate(zip_longest(before, after), 1):
+        kind = (new or old).content_type if (new or old) else ""
+        old_lines = _text_lines(received, old) if old else []
+        new_lines = _text_lines(left, new) if new else []
+        yield from _differences(f"part {place} ({kind})", old_lines, new_lines)
+
+
+def _sentence(event: Event) -> str:
+    reason = f" ({event.reason})" if event.reason else ""
+    return f"# {event.subject}: {WORDS[event.kind]}{reason}"
+
+
+def _header_lines(message: Message) -> list[str]:
+    return [f"{field.name.decode()}:{field.value.decode('utf-8', 'replace')}" for field in message.fields]
+
+
+def _text_lines(message: Message, part: parts.Part) -> list[str]:
+    try:
+        content = parts.content(message, part)
+    except ValueError:
+        content = message.body[part.body[0] : part.body[1]]
+    text = decode(content, part.charset) if part.content_type.startswith("text/") else None
+    return text.text.splitlines() if text else [f"({len(content)} octets)"]
+
+
+def _differences(what: str, before: list[str], after: list[str]) -> Iterator[str]:
+    yield from difflib.unified_diff(before, after, f"received: {what}", f"sent: {what}", lineterm="", n=1)

@@ -1,0 +1,48 @@
+"""What the command prints: tables for people, JSON for programs."""
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Annotated, Any
+
+import typer
+from rich import box
+from rich.console import Console
+from rich.table import Table
+
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")]
+
+# Nothing that is printed is markup: names and labels are the user's own text.
+console = Console(markup=False, highlight=False, emoji=False, soft_wrap=True)
+
+
+def print_json(value: Any) -> None:
+    """Prints a value as indented JSON."""
+    typer.echo(json.dumps(value, indent=2, ensure_ascii=False))
+
+
+def print_rows(rows: Sequence[Mapping[str, Any]], columns: Iterable[str], *, as_json: bool, empty: str) -> None:
+    """Prints rows as a table of `columns`, or whole as JSON; `empty` is the sentence for no rows."""
+    if as_json:
+        print_json(list(rows))
+        return
+    if not rows:
+        typer.echo(empty)
+        return
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    for column in columns:
+        table.add_column(column, overflow="fold")
+    for row in rows:
+        table.add_row(*(str(row[column]) for column in columns))
+    console.print(table)
+
+
+def print_pairs(pairs: Mapping[str, Any], *, as_json: bool) -> None:
+    """Prints one thing's properties, a line each, or as JSON."""
+    if as_json:
+        print_json(dict(pairs))
+        return
+    width = max(map(len, pairs), default=0)
+    for name, value in pairs.items():
+        lines = value if isinstance(value, (list, tuple)) else str(value).splitlines() or [""]
+        for place, line in enumerate(lines or ["-"]):
+            typer.echo(f"{name if place == 0 else '':<{width}}  {line}")

@@ -1,0 +1,101 @@
+"""What a SQL database can do wrong, and the schema."""
+
+import sqlite3
+from pathlib import Path
+
+import pytest
+import sqlalchemy as sa
+from alembic.autogenerate import compare_metadata
+from alembic.migration import MigrationContext
+
+from policy.stores import StoreUnavailable
+from policy.stores.migrate import current_version, migrate, wanted_version
+from policy.stores.schema import metadata
+from policy.stores.sql import SqlStore, connect_engine
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    return tmp_path / "policy.db"
+
+
+@pytest.fixture
+def url(file: Path) -> str:
+    return f"sqlite:///{file}"
+
+
+def test_the_migrations_make_the_schema_the_code_reads(url: str) -> None:
+    migrate(url)
+    with connect_engine(url).connect() as connection:
+        assert compare_metadata(MigrationContext.configure(connection), metadata) == []
+    assert current_version(url) == wanted_version()
+
+
+def test_migrating_again_changes_nothing(url: str, file: Path) -> None:
+    migrate(url)
+    SqlStore(url)
+    before = file.read_bytes()
+    migrate(url)
+    assert file.read_bytes() == before
+
+
+def test_only_the_owner_reads_the_file(url: str, file: Path) -> None:
+    migrate(url)
+    assert file.stat().st_mode & 0o777 == 0o600
+
+
+def test_a_missing_database_is_an_error_and_is_not_made(url: str, file: Path) -> None:
+    with pytest.raises(StoreUnavailable, match="unable to open"):
+        SqlStore(url).login("x")
+    assert not file.exists()
+
+
+@pytest.mark.parametrize("content", [b"", b"not a database at all" * 100])
+def test_a_file_that_is_no_database_is_no_verdict(url: str, file: Path, content: bytes) -> None:
+    file.write_bytes(content)
+    with pytest.raises(StoreUnavailable):
+        SqlStore(url).login("x")
+
+
+def test_a_truncated_database_is_no_verdict(url: str, file: Path) -> None:
+    migrate(url)
+    with sqlite3.connect(file) as connection:
+        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    connection.close()
+    content = file.read_bytes()
+    file.write_bytes(content[: len(content) // 2 - 100])
+    with pytest.raises(StoreUnavailable):
+        SqlStore(url).login("x")
+
+
+def test_readers_go_on_beside_a_writer_and_writers_give_up_in_time(url: str, file: Path) -> None:
+    migrate(url)
+    store = SqlStore(url)
+    assert store.login("x") is None
+    other = sqlite3.connect(file, isolation_level=None)
+    other.execute("BEGIN EXCLUSIVE")
+    assert store.login("x") is None
+    with pytest.raises(StoreUnavailable, match="locked"):
+        store.remove_login("x")
+    other.execute("COMMIT")
+    other.close()
+    store.close()
+
+
+def test_a_store_recovers_when_its_database_is_back(url: str, file: Path, tmp_path: Path) -> None:
+    store = SqlStore(url)
+    with pytest.raises(StoreUnavailable):
+        store.revision()
+    migrate(url)
+    assert store.revision() == 1
+    store.close()
+
+
+def test_an_error_names_no_secret(url: str) -> None:
+    migrate(url)
+    with connect_engine(url).begin() as connection:
+        connection.execute(sa.text("DROP TABLE logins"))
+    store = SqlStore(url)
+    with pytest.raises(StoreUnavailable) as caught:
+        store.set_password_hash("x", "canary-hash")
+    assert "canary" not in str(caught.value)

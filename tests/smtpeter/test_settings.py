@@ -1,0 +1,63 @@
+from pathlib import Path
+
+import pytest
+
+from smtpeter.errors import UserError
+from smtpeter.settings import load
+
+
+def test_every_key_has_a_default(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    settings = load(None)
+    assert settings.data == tmp_path / "var"
+    assert settings.listen.ports == (25, 587, 465)
+    assert settings.database_url == f"sqlite:///{tmp_path}/var/policy.db"
+    assert settings.contact == f"postmaster@{settings.hostname}"
+    assert settings.milter_workers >= 2
+
+
+def test_the_file_in_the_current_folder_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("smtpeter.toml").write_text('hostname = "mail.example.com"\n')
+    assert load(None).contact == "postmaster@mail.example.com"
+
+
+def test_paths_are_relative_to_the_file(tmp_path: Path) -> None:
+    file = tmp_path / "s.toml"
+    file.write_text('data = "here"\n[tls]\ncertificate = "c.pem"\nkey = "/k.pem"\n')
+    settings = load(file)
+    assert settings.data == tmp_path / "here"
+    assert settings.certificate == tmp_path / "c.pem"
+    assert settings.certificate_key == Path("/k.pem")
+
+
+def test_the_folder_on_the_command_line_wins(tmp_path: Path) -> None:
+    file = tmp_path / "s.toml"
+    file.write_text('data = "here"\n')
+    assert load(file, tmp_path / "there").data == tmp_path / "there"
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        ("colour = 1", "there is no setting 'colour'"),
+        ("[listen]\nport = 25", "there is no setting 'listen.port'"),
+        ("[listen]\nports = [25, 587]", r"listen\.ports\.2 .*required|listen\.ports.2"),
+        ("[listen]\nports = [25, 587, 70000]", r"listen\.ports\.2 cannot be 70000: .*65535"),
+        ("[milter]\nworkers = 'many'", r"milter\.workers cannot be 'many'"),
+        ("[milter]\ndeadline = 60", r"milter\.deadline cannot be 60: .*25"),
+        ("[tls]\nkey = 'k.pem'", "go together"),
+        ("hostname =", "is no TOML"),
+    ],
+)
+def test_a_mistake_is_named(tmp_path: Path, text: str, sentence: str) -> None:
+    file = tmp_path / "s.toml"
+    file.write_text(text)
+    with pytest.raises(UserError, match=sentence) as caught:
+        load(file)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"none\.toml cannot be read: No such file"):
+        load(tmp_path / "none.toml")

@@ -1,0 +1,11 @@
+-- A control field behind a line that is no field: the message is refused for good, with a reason.
+conn = mt.connect("local:" .. socket)
+mt.negotiate(conn, nil, nil, nil)
+mt.macro(conn, SMFIC_MAIL, "{auth_authen}", login)
+mt.mailfrom(conn, "<news@example.com>")
+mt.rcptto(conn, "<a@example.net>")
+mt.header(conn, "From", " news@example.com")
+mt.bodystring(conn, "no field\r\nX-SMTPeter-InlineCSS: true\r\n\r\nhello\r\n")
+mt.eom(conn)
+assert(mt.getreply(conn) == SMFIR_REPLYCODE, "end of message")
+mt.disconnect(conn)

@@ -1,0 +1,13 @@
+-- MAIL without a login is refused, and a client that goes on all the same gets no mail through.
+conn = mt.connect("local:" .. socket)
+mt.negotiate(conn, nil, nil, nil)
+mt.mailfrom(conn, "<news@example.com>", "AUTH=<" .. login .. ">")
+assert(mt.getreply(conn) == SMFIR_REPLYCODE, "MAIL")
+mt.rcptto(conn, "<a@example.net>")
+mt.header(conn, "From", " news@example.com")
+mt.bodystring(conn, "hello\r\n")
+mt.set_timeout(2)
+unanswered = mt.eom(conn)
+assert(unanswered ~= nil or mt.getreply(conn) == SMFIR_REPLYCODE, "it was let through")
+assert(not mt.eom_check(conn, MT_HDRINSERT), "it was edited")
+mt.disconnect(conn)

@@ -1,0 +1,16 @@
+-- After the end of a message another one begins without MAIL: it is nobody's, and is refused or never answered
+-- (libmilter drops what is out of order; Postfix makes 451 of the silence).
+conn = mt.connect("local:" .. socket)
+mt.negotiate(conn, nil, nil, nil)
+mt.macro(conn, SMFIC_MAIL, "{auth_authen}", login)
+mt.mailfrom(conn, "<news@example.com>")
+mt.rcptto(conn, "<a@example.net>")
+mt.header(conn, "From", " news@example.com")
+mt.bodystring(conn, "one\r\n")
+mt.eom(conn)
+assert(mt.getreply(conn) == SMFIR_CONTINUE, "first message")
+mt.bodystring(conn, "two\r\n")
+mt.set_timeout(2)
+unanswered = mt.eom(conn)
+assert(unanswered ~= nil or mt.getreply(conn) == SMFIR_REPLYCODE, "it was let through")
+mt.disconnect(conn)

@@ -1,0 +1,21 @@
+-- A connection that breaks off in the middle of the body leaves the worker fit for the next one.
+for round = 1, 20 do
+  conn = mt.connect("local:" .. socket)
+  mt.negotiate(conn, nil, nil, nil)
+  mt.macro(conn, SMFIC_MAIL, "{auth_authen}", login)
+  mt.mailfrom(conn, "<news@example.com>")
+  mt.rcptto(conn, "<a@example.net>")
+  mt.header(conn, "From", " news@example.com")
+  mt.bodystring(conn, "unfinished")
+  mt.disconnect(conn, false)
+end
+conn = mt.connect("local:" .. socket)
+mt.negotiate(conn, nil, nil, nil)
+mt.macro(conn, SMFIC_MAIL, "{auth_authen}", login)
+mt.mailfrom(conn, "<news@example.com>")
+mt.rcptto(conn, "<a@example.net>")
+mt.header(conn, "From", " news@example.com")
+mt.bodystring(conn, "finished\r\n")
+mt.eom(conn)
+assert(mt.getreply(conn) == SMFIR_CONTINUE, "end of message")
+mt.disconnect(conn)
