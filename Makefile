@@ -2,7 +2,7 @@
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: check format test unit bench lock
+.PHONY: check format test unit bench lock docs
 
 check:
 	$(BIN)/ruff format --check --quiet .
@@ -23,6 +23,9 @@ unit:
 bench:
 	$(BIN)/python -m bench.parts
 	$(BIN)/python -m bench.throughput
+
+docs:
+	tools/docs
 
 lock:
 	tools/lock

@@ -9,14 +9,14 @@ A document that css-inline cannot do in time, or at all, is left as it is, with 
 """
 
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from css_inline import CSSInliner
 
 from filters.mail.declarations import well_formed, written
 from filters.mail.markup import ATTRIBUTE, TOKEN, decoded
-from filters.mail.workload import MAX_TAGS, refusal
+from filters.mail.workload import MAX_TAGS, TOO_MANY_TAGS, refusal
 
 Splice = tuple[int, int, str]
 """Where it starts, where it ends, and what comes there instead."""
@@ -34,10 +34,9 @@ _SHEET = re.compile(
     r"<[sS][tT][yY][lL][eE](?=[ \t\n\f\r/>])[^<]*(?:<(?!/[sS][tT][yY][lL][eE][ \t\n\f\r/>])[^<]*)*",
 )
 _SPACED_IMPORTANT = re.compile(r"![ \t\n\f\r]*important", re.IGNORECASE)
-_NUMBER = re.compile(r"&#(?:0*([0-9]{1,3})|[xX]0*([0-9a-fA-F]{1,2}))(?![0-9a-fA-F]);?")
 _CALCULATOR = CSSInliner(load_remote_stylesheets=False, keep_style_tags=False)
-_UNSEEN = frozenset(("base", "head", "link", "meta"))
-_MARKERS = tuple(str(number) for number in range(70717, 70917, 10))
+_UNSEEN = frozenset(("base", "BASE", "head", "HEAD", "link", "LINK", "meta", "META"))
+_MARKERS = tuple(str(number) for number in range(707170717, 707170917, 10))
 _MARKS = tuple(f' {_MARKERS[0]}="{number}"' for number in range(MAX_TAGS))
 _GROWTH, _ROOM = 4, 200_000
 
@@ -47,22 +46,20 @@ def inline(source: str) -> Inlined:
     sheets = _SHEET.findall(source)
     if not sheets:
         return Inlined(skipped="no style sheet")
-    tags = [token for token in TOKEN.finditer(source) if token.lastindex == 4]
+    if source.count("<") > 5 * MAX_TAGS:
+        return Inlined(skipped=TOO_MANY_TAGS)
+    document = _Document(source)
     css = "".join(sheets)
-    if reason := refusal(source, css, tags):
+    if reason := refusal(source, css, document.names, document.attributes):
         return Inlined(skipped=reason)
-    marker = _marker(source)
-    if not marker:
-        return Inlined(skipped="no marker is free")
-    spaced = css.count("!") != css.count("!important")
+    marks = _marks(source)
     try:
-        styles = _calculated(source, tags, marker, spaced=spaced)
-    except (_Unreadable, ValueError):
+        splices = _Calculation(document, css, marks).splices()
+    except _Unreadable:
         return Inlined(skipped="css-inline cannot read it")
-    splices = tuple(_splices(tags, styles))
     if sum(len(text) for _, _, text in splices) > _GROWTH * len(source) + _ROOM:
         return Inlined(skipped="the result is too large")
-    return Inlined(splices=splices)
+    return Inlined(splices=tuple(splices))
 
 
 def spliced(source: str, splices: Iterable[Splice]) -> str:
@@ -80,114 +77,160 @@ class _Unreadable(Exception):
     pass
 
 
-def _marker(source: str) -> str:
-    """An attribute name that is nowhere in `source`, nor in what its character references say; empty if none is free.
+class _Document:
+    """A text cut at its start tags.
 
-    All digits, so that it has no case and no named reference can spell it.
+    Start tag number n is `<`, `names[n]`, `attributes[n]`, `>`, its name ends at `name_ends[n]`; `gaps[n]` stands before it,
+    the last gap behind the last one. Comments are left out of the gaps: to css-inline they do not matter.
     """
-    if "&#" in source:
-        source += _NUMBER.sub(lambda found: chr(int(found[1] or "0") or int(found[2] or "0", 16)), source)
-    return next((marker for marker in _MARKERS if marker not in source), "")
+
+    __slots__ = ("attributes", "gaps", "name_ends", "names")
+
+    def __init__(self, source: str) -> None:
+        self.names: list[str] = []
+        self.attributes: list[str] = []
+        self.name_ends: list[int] = []
+        self.gaps: list[str] = []
+        add_name, add_attributes, add_end = self.names.append, self.attributes.append, self.name_ends.append
+        pieces = iter(TOKEN.split(source))
+        gap, position = "", 0
+        for text, other, name, attributes, closed in zip(pieces, pieces, pieces, pieces, pieces, strict=False):
+            if closed:
+                position += len(text) + 1 + len(name)
+                self.gaps.append(gap + text if gap else text)
+                add_name(name)
+                add_attributes(attributes)
+                add_end(position)
+                position += len(attributes) + 1
+                gap = ""
+            elif other:
+                position += len(text) + 1 + len(other)
+                gap += text if other.startswith("!--") else f"{text}<{other}"
+        self.gaps.append(gap + source[position:])
 
 
-def _calculated(source: str, tags: Sequence[re.Match[str]], marker: str, *, spaced: bool) -> dict[int, str]:
-    """What css-inline makes of the style attributes: by number of the start tag, the value as css-inline writes it."""
-    marks: Sequence[str] = _MARKS if marker == _MARKERS[0] else [f' {marker}="{n}"' for n in range(len(tags))]
-    try:
-        html = _run(_marked(source, tags, marks), spaced=spaced)
-    except ValueError:
-        # A style attribute that is no list of declarations stops css-inline for the whole document.
-        html = _run(_without_broken_styles(source, tags, marks), spaced=spaced)
-    found = re.findall(
-        rf'<[a-zA-Z][^ >]*(?: class="[^"]*")? {marker}="([0-9]+)"(?: (?!style=)[^=]*="[^"]*")* style="([^"]*)"',
-        html,
-    )
-    # The parser clones misnested elements, number and all; the first is the one the tag stands for.
-    return {int(number): style for number, style in reversed(found)}
+def _inserted(style: str) -> str:
+    """What to write into a tag without a style attribute; empty to leave it as it is."""
+    text = written(style)
+    return "" if text is None else f' style="{text}"'
 
 
-def _run(html: str, *, spaced: bool) -> str:
-    if spaced:
-        # css-inline knows only this spelling.
-        html = _SPACED_IMPORTANT.sub("!important", html)
-    try:
-        result: str = _CALCULATOR.inline(html)
-    except BaseException as panic:
-        # A panic in Rust is no Exception.
-        if type(panic).__name__ != "PanicException":
-            raise
-        raise _Unreadable from panic
-    return result
+class _OwnStyle:
+    """The style attribute of a start tag, the first if there are several: its place among the attributes, its value."""
+
+    __slots__ = ("end", "start", "texts", "value")
+
+    def __init__(self, attribute: re.Match[str]) -> None:
+        self.texts: dict[str, str] = {}
+        self.start, self.end = attribute.span()
+        group = attribute.lastindex or 1
+        self.value = decoded(attribute[group]) if group > 1 else ""
+
+    @classmethod
+    def find(cls, attributes: str) -> "_OwnStyle | None":
+        """That of the start tag with these `attributes`."""
+        if "style" not in attributes and "style" not in attributes.lower():
+            return None
+        found = ATTRIBUTE.finditer(attributes)
+        return next((cls(attribute) for attribute in found if attribute[1].lower() == "style"), None)
+
+    def replaced(self, style: str) -> str:
+        """What to write instead of this one where css-inline says `style`; empty to leave the tag as it is."""
+        text = None if style in self._as_written_back() else written(style, self.value)
+        return "" if text is None else f'style="{text}"'
+
+    def _as_written_back(self) -> tuple[str, str, str]:
+        """How css-inline writes a style attribute that no rule touched: escaped, or in raw text not."""
+        value = _SPACED_IMPORTANT.sub("!important", self.value) if "!" in self.value else self.value
+        return self.value, value, value.replace("&", "&amp;").replace('"', "&quot;").replace("\xa0", "&nbsp;")
 
 
-def _marked(source: str, tags: Sequence[re.Match[str]], marks: Sequence[str]) -> str:
-    parts: list[str] = []
-    position = 0
-    for token, mark in zip(tags, marks, strict=False):
-        end = token.end(2)
-        parts += source[position:end], mark
-        position = end
-    parts.append(source[position:])
-    return "".join(parts)
+class _Calculation:
+    """One document on its way through css-inline."""
+
+    def __init__(self, document: _Document, css: str, marks: tuple[str, Sequence[str]]) -> None:
+        self._document = document
+        self._marker, self._marks = marks
+        self._spaced = css.count("!") != css.count("!important")
+
+    def splices(self) -> list[Splice]:
+        """The splices in order; raises _Unreadable."""
+        document = self._document
+        names, name_ends, all_attributes = document.names, document.name_ends, document.attributes
+        # Newsletters repeat themselves: what was thought over once is remembered.
+        owns: dict[str, _OwnStyle | None] = {}
+        inserted: dict[str, str] = {}
+        splices: list[Splice] = []
+        for number, style in sorted(self._styles().items()):
+            attributes = all_attributes[number]
+            if attributes in owns:
+                own = owns[attributes]
+            else:
+                own = owns[attributes] = _OwnStyle.find(attributes)
+            at = name_ends[number]
+            if own is None:
+                if (text := inserted.get(style)) is None:
+                    text = inserted[style] = _inserted(style)
+                if text and names[number] not in _UNSEEN:
+                    splices.append((at, at, text))
+            else:
+                if (text := own.texts.get(style)) is None:
+                    text = own.texts[style] = own.replaced(style)
+                if text:
+                    splices.append((at + own.start, at + own.end, text))
+        return splices
+
+    def _styles(self) -> dict[int, str]:
+        """By number of the start tag, the style attribute as css-inline writes it."""
+        try:
+            html = self._run(self._marked())
+        except ValueError:
+            # A style attribute that is no list of declarations stops css-inline for the whole document. Without theirs,
+            # and without a number, such elements keep it in the result.
+            self._leave_broken_styles()
+            try:
+                html = self._run(self._marked())
+            except ValueError as error:
+                raise _Unreadable from error
+        found = re.findall(rf' {self._marker}="([0-9]+)"(?: (?!style=)[^=]*="[^"]*")* style="([^"]*)"', html)
+        # The parser clones misnested elements, number and all; the first is the one the tag stands for.
+        return {int(number): style for number, style in reversed(found)}
+
+    def _marked(self) -> str:
+        document = self._document
+        numbered = zip(document.gaps, document.names, self._marks, document.attributes, strict=False)
+        tags = [f"{gap}<{name}{mark}{attributes}>" for gap, name, mark, attributes in numbered]
+        return "".join(tags) + document.gaps[-1]
+
+    def _leave_broken_styles(self) -> None:
+        document = self._document
+        marks = list(self._marks[: len(document.names)])
+        for number, attributes in enumerate(document.attributes):
+            own = _OwnStyle.find(attributes)
+            if own and not well_formed(own.value):
+                marks[number] = ""
+                document.attributes[number] = f"{attributes[: own.start]} {attributes[own.end :]}"
+        self._marks = marks
+
+    def _run(self, html: str) -> str:
+        if self._spaced:
+            # css-inline knows only this spelling.
+            html = _SPACED_IMPORTANT.sub("!important", html)
+        try:
+            result: str = _CALCULATOR.inline(html)
+        except BaseException as panic:
+            # A panic in Rust is no Exception.
+            if type(panic).__name__ != "PanicException":
+                raise
+            raise _Unreadable from panic
+        return result
 
 
-def _without_broken_styles(source: str, tags: Sequence[re.Match[str]], marks: Sequence[str]) -> str:
-    """Elements with a broken style attribute lose it in this copy and get no number, so they keep it in the result."""
-    parts: list[str] = []
-    position = 0
-    for token, mark in zip(tags, marks, strict=False):
-        own = _own_style(token)
-        if own is None or well_formed(_value(own)):
-            parts += source[position : token.end(2)], mark
-            position = token.end(2)
-        else:
-            parts += (source[position : own.start()],)
-            position = own.end()
-    parts.append(source[position:])
-    return "".join(parts)
+def _marks(source: str) -> tuple[str, Sequence[str]]:
+    """An attribute name that is nowhere in `source`, and that attribute with each number.
 
-
-def _splices(tags: Sequence[re.Match[str]], styles: dict[int, str]) -> Iterator[Splice]:
-    # Newsletters repeat themselves: the same attributes with the same result need to be thought over once.
-    known: dict[tuple[str, str], tuple[int, int, str] | None] = {}
-    for number in sorted(styles):
-        token, style = tags[number], styles[number]
-        key = token[3], style
-        if key not in known:
-            known[key] = _change(token, style)
-        if (change := known[key]) is not None and token[2].lower() not in _UNSEEN:
-            at = token.end(2)
-            yield at + change[0], at + change[1], change[2]
-
-
-def _change(token: re.Match[str], style: str) -> Splice | None:
-    """The splice that gives the tag of `token` that style, counted from the end of its name; None to leave it as it is."""
-    if f' style="{style}"' in token[3]:
-        return None
-    own = _own_style(token)
-    if own is None:
-        text = written(style)
-        return None if text is None else (0, 0, f' style="{text}"')
-    before = _value(own)
-    if style in _as_written_back(before) or (text := written(style, before)) is None:
-        return None
-    return own.start() - token.end(2), own.end() - token.end(2), f'style="{text}"'
-
-
-def _own_style(token: re.Match[str]) -> re.Match[str] | None:
-    """The style attribute of a start tag, the first if there are several."""
-    if "style" not in token[3].lower():
-        return None
-    found = ATTRIBUTE.finditer(token.string, *token.span(3))
-    return next((attribute for attribute in found if attribute[1].lower() == "style"), None)
-
-
-def _value(attribute: re.Match[str]) -> str:
-    group = attribute.lastindex or 1
-    return decoded(attribute[group]) if group > 1 else ""
-
-
-def _as_written_back(style: str) -> tuple[str, str]:
-    """How css-inline writes a style attribute that no rule touched."""
-    style = _SPACED_IMPORTANT.sub("!important", style)
-    return style, style.replace("&", "&amp;").replace('"', "&quot;").replace("\xa0", "&nbsp;")
+    It is all digits: no upper case, no reference by name. Should a hostile document hold all candidates, the last one does:
+    a number that is not ours can only give an element another style of the sender's own.
+    """
+    marker = next((marker for marker in _MARKERS if marker not in source), _MARKERS[-1])
+    return marker, _MARKS if marker == _MARKERS[0] else [f' {marker}="{number}"' for number in range(MAX_TAGS)]

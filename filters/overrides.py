@@ -18,7 +18,7 @@ from journal.event import Kind
 from policy.options import BY_HEADER, HEADER_PREFIX, TAGS_HEADER, InvalidOption
 from policy.reply import Refused, malformed
 
-MAX_FIELD = 59_000  # octets; with a milter Postfix cuts a field at 60,000 without a word (POSTFIX 2)
+MAX_FIELD = 59_000  # octets; with a milter Postfix cuts a field at 60,000 without a word (cleanup_message.c)
 MAX_FIELDS = 10_000
 MAX_TAGS = 50
 MAX_TAG = 128  # characters

@@ -50,7 +50,7 @@ def _inlined(source: str) -> Rewritten:
 FILTERS = (Filter(name="inlinecss", run=inline_css, gate=lambda options: options.inlinecss, scope=Scope.MESSAGE),)
 
 # Options a login or a message may have on before the filter behind them exists; asking for one is never silent.
-_PENDING = ("trackclicks", "trackopens", "trackbounces")
+_PENDING = ("trackclicks", "trackopens", "trackbounces", "preventscam")
 
 
 def transform(job: Job, site: Site) -> Result:

@@ -14,7 +14,7 @@ from itertools import zip_longest
 
 from filters.job import Job
 from filters.mail import parts
-from filters.mail.message import Message
+from filters.mail.message import Field, Message
 from filters.mail.parts import Part, Structure
 from filters.mail.text import decode
 from journal.event import Kind
@@ -44,23 +44,20 @@ def rewrite_html(job: Job, feature: str, rewriter: Rewriter) -> Job:
     if not shown:
         return job.noting(Kind.SKIPPED, feature, "no HTML part")
     changes: dict[Part, bytes] = {}
-    for part in shown:
-        try:
-            changed, reason = _rewrite_part(job.message, part, rewriter)
-        except Exception as error:  # noqa: BLE001  # a bug in a feature costs the feature, never the mail
-            return job.noting(Kind.FALLBACK, feature, f"{type(error).__name__} in the feature")
-        if changed is not None:
-            changes[part] = changed
-        else:
-            job = job.noting(Kind.SKIPPED, feature, reason)
-    if not changes:
-        return job
     try:
+        for part in shown:
+            changed, reason = _rewrite_part(job.message, part, rewriter)
+            if changed is None:
+                job = job.noting(Kind.SKIPPED, feature, reason)
+            else:
+                changes[part] = changed
+        if not changes:
+            return job
         message = parts.replace(job.message, changes)
         check_faithful(job.message, structure, message, changes)
-    except Exception as error:  # noqa: BLE001  # same
-        reason = str(error) if isinstance(error, Unsound) else f"{type(error).__name__} while splicing"
-        return job.noting(Kind.FALLBACK, feature, reason)
+    except Exception as error:  # noqa: BLE001  # a bug in a feature costs the feature, never the mail
+        # The text of an unknown error may hold some of the message.
+        return job.noting(Kind.FALLBACK, feature, str(error) if isinstance(error, Unsound) else f"{type(error).__name__} in it")
     return replace(job, message=message).noting(Kind.APPLIED, feature)
 
 
@@ -82,16 +79,40 @@ def _rewrite_part(message: Message, part: Part, rewriter: Rewriter) -> tuple[byt
 
 def check_faithful(before: Message, structure: Structure, after: Message, changes: Mapping[Part, bytes]) -> None:
     """Re-reads `after`: it must be `before` but for the content of the parts in `changes`. Raises Unsound."""
+    old_end = new_end = 0
     for old, new in zip_longest(structure.leaves, parts.scan(after).leaves):
         if old is None or new is None or old.content_type != new.content_type:
             raise Unsound("the parts are not those that were there")
-        if old in changes:
-            if parts.content(after, new) != changes[old]:
-                raise Unsound("a changed part does not read back as it was written")
-        elif _raw(before, old) != _raw(after, new):
+        changed = old in changes
+        old_start, new_start = _start(old, changed=changed), _start(new, changed=changed)
+        if before.body[old_end:old_start] != after.body[new_end:new_start]:
+            raise Unsound("something between the parts was changed")
+        if changed:
+            _check_changed(before, old, after, new, changes[old])
+        elif before.body[old_start : old.body.end] != after.body[new_start : new.body.end]:
             raise Unsound("a part was changed that nobody asked to change")
+        old_end, new_end = old.body.end, new.body.end
+    if before.body[old_end:] != after.body[new_end:]:
+        raise Unsound("something behind the parts was changed")
+    if before.fields != after.fields and _kept(before.fields) != _kept(after.fields):
+        raise Unsound("a header field was changed")
 
 
-def _raw(message: Message, part: Part) -> bytes:
-    start = part.header[0] if part.header else part.body[0]
-    return message.body[start : part.body[1]]
+def _start(part: Part, *, changed: bool) -> int:
+    """Where a part begins for the comparison: a changed one may get another transfer encoding in its header."""
+    return part.header.start if changed and part.header else part.body.start
+
+
+def _check_changed(before: Message, old: Part, after: Message, new: Part, wanted: bytes) -> None:
+    if parts.content(after, new) != wanted:
+        raise Unsound("a changed part does not read back as it was written")
+    if old.header and new.header:
+        headers = (message.body[slice(*part.header)] for message, part in ((before, old), (after, new)) if part.header)
+        old_fields, new_fields = (_kept(Message.parse(header).fields) for header in headers)
+        if old_fields != new_fields:
+            raise Unsound("a field of a changed part was changed")
+
+
+def _kept(fields: tuple[Field, ...]) -> list[Field]:
+    """The fields but for those that tell of the transfer encoding."""
+    return [field for field in fields if field.name.lower() not in (b"content-transfer-encoding", b"mime-version")]

@@ -1,6 +1,6 @@
 """Runs the jobs of one worker: one at a time, on a thread Python made, against a deadline the worker cannot outlive.
 
-A callback of libmilter must not run code that re-enters Python (POSTFIX 0.A), and code that holds the interpreter's lock
+A callback of libmilter must not run code that re-enters Python (docs/adr/0007), and code that holds the interpreter's lock
 cannot be interrupted by another thread. So the work happens here, and the deadline is a kernel timer whose signal ends
 the process: its sessions get 451, the parent makes a new worker. What a worker was at when it died is written beforehand
 into memory shared with the parent; content that killed two workers is refused for good.

@@ -92,7 +92,7 @@ class Session(Milter.Base):
         queue_id = self.getsymval("i") or "NOQUEUE"
         sender = self._sender
         if sender is None:
-            # Postfix went on after a rejected message without a new MAIL (THREATS 27, 28).
+            # Postfix went on after a rejected message without a new MAIL (seen on 3.7.11).
             log.error("queue_id=%s verdict=failed reason=%s", queue_id, '"end of message without its own MAIL"')
             return self._refuse(TROUBLE)
         try:
@@ -138,7 +138,7 @@ class Session(Milter.Base):
             case RemoveField(name, index):
                 self.chgheader(name.decode("ascii"), index, "")
             case InsertField(position, field):
-                # Our own Postfix's trace field stands first and is not shown to a milter (POSTFIX 2).
+                # Our own Postfix's trace field stands first and is not shown to a milter (cleanup_milter.c).
                 value = field.value.replace(b"\r\n", b"\n").decode("utf-8")
                 self.addheader(field.name.decode("ascii"), value, position + 1)
             case ReplaceBody(body):
@@ -165,11 +165,12 @@ def report(queue_id: str, result: Result) -> list[str]:
 
 
 def _summary(events: tuple[Event, ...]) -> str:
-    kinds = {Kind.APPLIED: "applied", Kind.SIGNED: "signed", Kind.UNSIGNED: "unsigned"}
-    found = {
-        word: ",".join(event.subject or event.reason for event in events if event.kind is kind) for kind, word in kinds.items()
-    }
-    return " ".join(f"{word}={_shown(text)}" for word, text in found.items() if text)
+    words = {Kind.APPLIED: "applied", Kind.SIGNED: "signed", Kind.UNSIGNED: "unsigned"}
+    found: dict[str, list[str]] = {}
+    for event in events:
+        if event.kind in words:
+            found.setdefault(words[event.kind], []).append(f"{event.subject}: {event.reason}" if event.reason else event.subject)
+    return " ".join(f"{word}={_shown(', '.join(subjects))}" for word, subjects in found.items())
 
 
 def _shown(text: str) -> str:

@@ -1,7 +1,7 @@
 """Passwords: generated in groups with single inner spaces, shown once, kept as argon2id.
 
-Parameters: OWASP Password Storage Cheat Sheet, argon2id with 19 MiB, 2 passes, 1 lane: 22 ms on the machine of
-PERFORMANCE figures, and 19 MiB for each comparison that runs at once. Grammar: 7 groups of 4 out of 32 characters, 140
+Parameters: OWASP Password Storage Cheat Sheet, argon2id with 19 MiB, 2 passes, 1 lane: about 20 ms of
+one processor and 19 MiB for each comparison that runs at once (bench/parts). Grammar: 7 groups of 4 out of 32 characters, 140
 bits; no character that is mistaken for another one (0 o, 1 l), no blank at either end, no two in a row, so that mail
 clients and Postfix's sasl_passwd maps carry it unchanged.
 """

@@ -30,7 +30,7 @@ def print_rows(rows: Sequence[Mapping[str, Any]], columns: Iterable[str], *, as_
         return
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     for column in columns:
-        table.add_column(column, overflow="fold")
+        table.add_column(column, overflow="ignore", no_wrap=True)
     for row in rows:
         table.add_row(*(str(row[column]) for column in columns))
     console.print(table)

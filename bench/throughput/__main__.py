@@ -34,11 +34,15 @@ class Setup:
 
     name: str
     port: int
-    sample_port: int
     milter: milters.Running | None = None
     login: str = ""
     signs: bool = False
     inlines: bool = False
+
+    @property
+    def sample_port(self) -> int:
+        """Six further on: there are six set-ups."""
+        return self.port + 6
 
     def listeners(self, sink: int) -> tuple[postfix.Listener, ...]:
         """Both ways in."""
@@ -71,9 +75,8 @@ class Bench:
         for message in map(samples.sample, sizes):
             for setup in self.setups:
                 self.postfix.send(setup.sample_port, self.file(message), 1)
-                samples.check(
-                    setup.name, message, self.sink.take(), self.key, signs=setup.signs, inlines=setup.inlines
-                )
+                received = self.sink.take()
+                samples.check(setup.name, message, received, self.key, signs=setup.signs, inlines=setup.inlines)
 
     def round(self, setup: Setup, file: Path, messages: int) -> table.Round:
         """One run, with the CPU until the last message has left the queue."""
@@ -123,19 +126,13 @@ def started(folder: Path, port: int) -> Iterator[Bench]:
         noop = stack.enter_context(milters.noop(folder, Settings().milter_workers))
         opendkim = stack.enter_context(milters.opendkim(folder, key))
         rspamd = stack.enter_context(milters.rspamd(folder, key))
-        ports = iter(range(port + 4, port + 16))
-        both = {"port": ports.__next__, "sample_port": ports.__next__}
-
-        def setup(name: str, milter: milters.Running | None, **more: object) -> Setup:
-            return Setup(name=name, milter=milter, **{word: take() for word, take in both.items()}, **more)  # type: ignore
-
         setups = (
-            setup(table.BARE, None),
-            setup(table.NOOP, noop),
-            setup(table.OPENDKIM, opendkim, signs=True),
-            setup(table.RSPAMD, rspamd, signs=True),
-            setup(table.DKIM, ours.milter, login=ours.plain, signs=True),
-            setup(table.CSS, ours.milter, login=ours.inlining, signs=True, inlines=True),
+            Setup(name=table.BARE, port=port + 4),
+            Setup(name=table.NOOP, port=port + 5, milter=noop),
+            Setup(name=table.OPENDKIM, port=port + 6, milter=opendkim, signs=True),
+            Setup(name=table.RSPAMD, port=port + 7, milter=rspamd, signs=True),
+            Setup(name=table.DKIM, port=port + 8, milter=ours.milter, login=ours.plain, signs=True),
+            Setup(name=table.CSS, port=port + 9, milter=ours.milter, login=ours.inlining, signs=True, inlines=True),
         )
         sink = stack.enter_context(samples.sink(port + 3))
         listeners = tuple(listener for each in setups for listener in each.listeners(port + 3))

@@ -30,7 +30,6 @@ worker "rspamd_proxy" {{
   upstream "local" {{ default = yes; self_scan = yes; }}
 }}
 actions {{ reject = 1000; }}
-lua = "$RULESDIR/rspamd.lua";
 modules {{ path = "$PLUGINSDIR/dkim_signing.lua"; }}
 dkim {{ }}
 dkim_signing {{

@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bench.throughput.processes import program, running, wait_until
-from smtpeter.postfix import Instance, source_directory
 from smtpeter.ports import Ports
+from smtpeter.postfix import Instance, source_directory
 
 SESSIONS = 10
 OPEN = (

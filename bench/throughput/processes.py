@@ -40,10 +40,11 @@ def running(argv: tuple[str, ...], log: Path, ready: Callable[[], bool]) -> Iter
     """
     with log.open("ab") as output:
         process = subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True)
+    name = log.parent.name
     try:
-        wait_until(lambda: process.poll() is not None or ready(), f"the start of {argv[0]}")
+        wait_until(lambda: process.poll() is not None or ready(), f"the start of {name}")
         if process.returncode is not None:
-            raise UserError(f"{argv[0]} ended at its start: {(log.read_text().splitlines() or ['without a word'])[-1]}")
+            raise UserError(f"{name} ended at its start: {(log.read_text().splitlines() or ['without a word'])[-1]}")
         yield process.pid
     finally:
         children = descendants(process.pid)
@@ -94,9 +95,7 @@ def memory(pid: int) -> Memory:
     """What one process holds now."""
     status = _sizes(Path(f"/proc/{pid}/status"))
     shares = _sizes(Path(f"/proc/{pid}/smaps_rollup"))
-    return Memory(
-        resident=status["VmRSS"], peak=status["VmHWM"], private=shares["Private_Clean"] + shares["Private_Dirty"]
-    )
+    return Memory(resident=status["VmRSS"], peak=status["VmHWM"], private=shares["Private_Clean"] + shares["Private_Dirty"])
 
 
 def forget_peak(pid: int) -> None:

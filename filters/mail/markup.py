@@ -46,24 +46,33 @@ def _raw_text() -> str:
     contents = {name: _until_end_tag(name) for name in _RAW_TEXT}
     contents |= {"script": _script_text(), "plaintext": r"[\s\S]*"}
     ways = "|".join(rf"{_any_case(name)}{_END_OF_NAME}{_ATTRIBUTES}(?:>{content}|\Z)" for name, content in contents.items())
-    return rf"(?=[sStTxXiInNpP])(?:{ways})"
+    # Most tags fail here, so they are told apart by two letters at once.
+    return rf"(?=[sS][cCtT]|[tT][eEiI]|[xX][mM]|[iI][fF]|[nN][oO]|[pP][lL])(?:{ways})"
 
 
-TOKEN = re.compile(
-    rf"<(?:({_raw_text()})"
-    rf"|({_NAME})({_USUAL}|{_ATTRIBUTES})(?:(>)|\Z)"
-    rf"|/?{_NAME}{_ATTRIBUTES}>?"
-    r"|!--(?:-?>|[^-]*(?:-(?!-!?>)[^-]*)*(?:--!?>)?)"
-    r"|[/!?][^>]*>?)"
-)
-"""One token that starts with `<`; text between tokens is character data.
+def _token(unless: str) -> re.Pattern[str]:
+    return re.compile(
+        rf"<{unless}(?:({_raw_text()}"
+        rf"|/{_NAME}{_ATTRIBUTES}>?"
+        r"|!--(?:-?>|[^-]*(?:-(?!-!?>)[^-]*)*(?:--!?>)?)"
+        r"|[/!?][^>]*>?)"
+        rf"|({_NAME})({_USUAL}|{_ATTRIBUTES})(?:(>)|\Z))"
+    )
 
-`lastindex` tells the kind: 4 is a start tag, group 2 its name and group 3 what stands between name and `>`; 1 is a raw text
-element, start tag and content (its start tag is found by `RAW_START_TAG`); None or 3, a tag cut short, is everything else.
+
+TOKEN = _token(unless="(?!/[a-zA-Z]+>)")
+"""One token that starts with `<`. Between tokens is character data, or plain end tags, which are not worth a match.
+
+Groups 2 and 3 are the name of a start tag and what stands between name and `>`; group 4 is that `>`, None where the text ends
+before it. Group 1 is what follows `<` in any other token: a comment, a doctype, an end tag, or a raw text element, its start
+tag and content. Cut by this pattern, a text comes apart without loss: `TOKEN.split`.
 """
 
+TOKEN_OR_END_TAG = _token(unless="")
+"""The same with every end tag in group 1."""
+
 RAW_START_TAG = re.compile(rf"<({_NAME})({_ATTRIBUTES})(>)?")
-"""The start tag of a raw text element, to be matched where its token begins; groups: name, attributes, `>` if it ends."""
+"""The start tag of a raw text element, to be matched at its token's begin; groups: name, attributes, `>` if it ends."""
 
 ATTRIBUTE = re.compile(rf"""([^{_S}/>][^{_S}/>=]*)(?:[{_S}]*=[{_S}]*(?:"([^"]*)"|'([^']*)'|([^{_S}>"'][^{_S}>]*))?)?""")
 """One attribute of a start tag: group 1 is its name; 2, 3 or 4 its value, double quoted, single quoted or unquoted."""
@@ -99,12 +108,11 @@ class Attribute(NamedTuple):
 def start_tags(source: str, *, conditional: bool = False) -> Iterator[StartTag]:
     """The start tags in order. With `conditional`, also those inside comments that Outlook reads: `<!--[if mso]>`."""
     for token in TOKEN.finditer(source):
-        if token.lastindex:
-            if tag := _start_tag(token):
-                yield tag
+        if tag := _start_tag(token):
+            yield tag
         elif conditional and (opening := _CONDITIONAL.match(source, token.start())):
             inside = TOKEN.finditer(source, opening.end(), max(opening.end(), token.end() - len("-->")))
-            yield from (tag for inner in inside if inner.lastindex and (tag := _start_tag(inner)))
+            yield from (tag for inner in inside if (tag := _start_tag(inner)))
 
 
 def attributes(source: str, tag: StartTag) -> Iterator[Attribute]:
@@ -135,10 +143,10 @@ def lowered(name: str) -> str:
 def _start_tag(token: re.Match[str]) -> StartTag | None:
     if token.lastindex == 4:
         return StartTag(lowered(token[2]), token.start(), token.end(2), token.end())
-    raw = RAW_START_TAG.match(token.string, token.start(), token.end())
+    raw = RAW_START_TAG.match(token[0])
     if raw is None or raw.lastindex != 3:
         return None
-    return StartTag(lowered(raw[1]), raw.start(), raw.end(1), raw.end())
+    return StartTag(lowered(raw[1]), token.start(), token.start() + raw.end(1), token.start() + raw.end())
 
 
 def _character(reference: re.Match[str]) -> str:

@@ -13,8 +13,9 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from filters.mail.markup import ATTRIBUTE, TOKEN
+from filters.mail.markup import ATTRIBUTE, TOKEN_OR_END_TAG
 
+TOO_MANY_TAGS = "more than 9000 elements"
 MAX_SECONDS = 0.8
 MAX_TAGS = 9000
 MAX_SHEET = 256_000
@@ -23,8 +24,8 @@ MAX_LOOSE_FORMATTING = 300
 _SMALL_TREE = 1000
 _SMALL_SOURCE = 30_000
 _LONG_TAG = 500
-_BLANKS = 64
 
+_BLANKS_BEFORE_MARK = re.compile(r"!(?<=\s{64}!)")
 _END_TAG = re.compile(r"</([a-zA-Z][^ \t\n\f\r/>]*)")
 _VOID_NAMES = "area base basefont bgsound br col embed hr img input keygen link meta param source track wbr"
 _FORMATTING_NAMES = "a b big code em font i nobr s small strike strong tt u"
@@ -98,16 +99,19 @@ class Shape:
         )
 
 
-def refusal(source: str, css: str, tags: Sequence[re.Match[str]]) -> str:
-    """Why css-inline is not to be called, or empty. `css` holds at least all style sheets, `tags` the start tags."""
-    if len(tags) > MAX_TAGS:
-        return f"more than {MAX_TAGS} elements"
+def refusal(source: str, css: str, names: Sequence[str], attributes: Sequence[str]) -> str:
+    """Why css-inline is not to be called, or empty.
+
+    `css` holds at least all style sheets of `source`; `names` and `attributes` are those of its start tags, as written.
+    """
+    if len(names) > MAX_TAGS:
+        return TOO_MANY_TAGS
     if len(css) > MAX_SHEET:
         return f"style sheets of more than {MAX_SHEET} characters"
-    if any(len(before) - len(before.rstrip()) > _BLANKS for before in css.split("!")[:-1]):
+    if _BLANKS_BEFORE_MARK.search(css):
         return "a long run of blanks in a style sheet"
+    crude = _crude(len(source), names, attributes)
     sheet = Sheet.measure(css)
-    crude = _crude(source, tags)
     if crude is not None and _seconds(sheet, crude) <= MAX_SECONDS:
         return ""
     shape = _shape(source)
@@ -140,18 +144,18 @@ def _seconds(sheet: Sheet, shape: Shape) -> float:
     return nanoseconds * 1e-9
 
 
-def _crude(source: str, tags: Sequence[re.Match[str]]) -> Shape | None:
+def _crude(characters: int, names: Sequence[str], attributes: Sequence[str]) -> Shape | None:
     """The first look; None where the tags have to be looked at one by one."""
-    if len(tags) > _SMALL_TREE:
+    if len(names) > _SMALL_TREE:
         return None
-    longest = len(source)
-    if len(tags) > MAX_LOOSE_FORMATTING or len(source) > _SMALL_SOURCE:
-        names = Counter([token[2].lower() for token in tags])
+    longest = characters
+    if len(names) > MAX_LOOSE_FORMATTING or characters > _SMALL_SOURCE:
+        counts = Counter(map(str.lower, names))
         # Attributes of a second html or body tag are sought among all that the first ones brought.
-        if names["html"] > 1 or names["body"] > 1 or sum(names[name] for name in _FORMATTING) > MAX_LOOSE_FORMATTING:
+        if counts["html"] > 1 or counts["body"] > 1 or sum(counts[name] for name in _FORMATTING) > MAX_LOOSE_FORMATTING:
             return None
-        longest = max([len(token[3]) for token in tags], default=0)
-    return Shape.crude(len(source), len(tags), longest)
+        longest = max(map(len, attributes), default=0)
+    return Shape.crude(characters, len(names), longest)
 
 
 def _shape(source: str) -> Shape:
@@ -189,10 +193,10 @@ def _shape(source: str) -> Shape:
 
 def _tags(source: str) -> Iterator[tuple[str, str | None]]:
     """Name and attributes of each start tag; name and None of each end tag."""
-    for token in TOKEN.finditer(source):
-        if token.lastindex == 4:
+    for token in TOKEN_OR_END_TAG.finditer(source):
+        if token[4]:
             yield token[2].lower(), token[3]
-        elif token.lastindex is None and (end := _END_TAG.match(source, token.start())):
+        elif end := _END_TAG.match(source, token.start()):
             yield end[1].lower(), None
 
 

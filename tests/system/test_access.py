@@ -1,4 +1,4 @@
-"""Who gets in, and what the others are told: BEHAVIOUR's acceptance checks 1 to 3, said by real clients."""
+"""Who gets in, and what the others are told: said by real clients."""
 
 import base64
 import json

@@ -1,4 +1,4 @@
-"""Control fields through a real Postfix: BEHAVIOUR's acceptance checks 4 and 5, and every shape a field can come in."""
+"""Control fields through a real Postfix: none leaves, each decides as it should, in every shape a field can come in."""
 
 import re
 import smtplib

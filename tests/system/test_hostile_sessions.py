@@ -1,4 +1,4 @@
-"""Sessions that break the rules: THREATS' rows on smuggling, pipelining, injected commands and lost transactions."""
+"""Sessions that break the rules: smuggling, pipelining, injected commands and lost transactions."""
 
 import re
 import smtplib

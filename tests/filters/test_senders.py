@@ -1,0 +1,108 @@
+"""Who a session is to the filter: remembered as long as nothing changes, forgotten as soon as something does."""
+
+from pathlib import Path
+
+import pytest
+
+from filters.mail.message import Field, Message
+from filters.senders import Senders
+from policy.account import Account, State
+from policy.domains import Algorithm, InvalidKey, SenderDomain, SigningKey, new_private_key, read_private_key, seal_private_key
+from policy.login import Login
+from policy.options import Options
+from policy.reply import Refused
+from policy.stores import StoreUnavailable
+from policy.stores.migrate import migrate
+from policy.stores.sql import SqlStore
+
+MASTER = bytes(range(64))
+NAME = "0" * 32
+
+
+class Counting(SqlStore):
+    """The real store, and how often logins were looked up in it."""
+
+    looked_up = 0
+
+    def login(self, name: str) -> Login | None:
+        self.looked_up += 1
+        return super().login(name)
+
+
+@pytest.fixture
+def store(tmp_path: Path):
+    url = f"sqlite:///{tmp_path / 'policy.db'}"
+    migrate(url)
+    found = Counting(url)
+    found.add_account(Account(name="shop", state=State.APPROVED, created=1))
+    found.add_login(Login(name=NAME, account="shop", password_hash="h", options=Options(inlinecss=True), created=1))
+    yield found
+    found.close()
+
+
+@pytest.fixture
+def senders(store: SqlStore) -> Senders:
+    return Senders(store, master_key=MASTER, postmaster="postmaster@example.com")
+
+
+def add_domain(store: SqlStore, name: str, master: bytes = MASTER) -> None:
+    algorithm, public, pem = read_private_key(new_private_key(Algorithm.ED25519))
+    sealed = seal_private_key(master, domain=name, selector="s", pem=pem)
+    key = SigningKey(domain=name, selector="s", algorithm=algorithm, public=public, sealed=sealed, created=1)
+    store.add_domain(SenderDomain(name=name, account="shop", created=1), (key,))
+
+
+def refusal(senders: Senders, name: str) -> str:
+    with pytest.raises(Refused) as caught:
+        senders.authorise(name)
+    return str(caught.value)
+
+
+def test_a_sender_is_looked_up_once_until_the_store_changes(store: Counting, senders: Senders) -> None:
+    assert senders.authorise(NAME) is senders.authorise(NAME)
+    assert store.looked_up == 1
+    store.set_options(NAME, Options(trackopens=True))
+    assert senders.authorise(NAME).login.options == Options(trackopens=True)
+    assert store.looked_up == 2
+
+
+def test_a_change_by_another_process_counts_at_once(store: Counting, senders: Senders, tmp_path: Path) -> None:
+    senders.authorise(NAME)
+    other = SqlStore(f"sqlite:///{tmp_path / 'policy.db'}")
+    other.set_enabled(NAME, False)
+    other.close()
+    assert refusal(senders, NAME) == "554 5.7.1 This login is no longer valid"
+
+
+def test_everybody_else_is_refused(store: Counting, senders: Senders) -> None:
+    assert refusal(senders, "").startswith("530 5.7.0 ")
+    assert refusal(senders, "f" * 32).startswith("554 5.7.1 ")
+    store.set_state("shop", State.SUSPENDED)
+    expected = "550 5.7.1 You do not have permission to send email; contact postmaster@example.com"
+    assert refusal(senders, NAME) == expected
+
+
+def test_keys_of_the_from_domain_sign_and_no_others(store: Counting, senders: Senders) -> None:
+    add_domain(store, "example.com")
+    site = senders.site(senders.authorise(NAME))
+    signer = site.signers("example.com")[0]
+    assert (signer.domain, signer.selector) == ("example.com", "s")
+    assert site.signers("sub.example.com") == site.signers("example.org") == site.signers("") == ()
+    field = signer.sign(Message((Field(b"From", b" a@example.com"),), b""), site.now)
+    assert field.name == b"DKIM-Signature"
+
+
+def test_a_key_under_another_master_key_is_an_error_not_an_unsigned_mail(store: Counting, senders: Senders) -> None:
+    add_domain(store, "example.com", MASTER[::-1])
+    site = senders.site(senders.authorise(NAME))
+    with pytest.raises(InvalidKey):
+        site.signers("example.com")
+    assert site.signers("example.org") == ()
+
+
+def test_a_store_without_an_answer_is_trouble(store: Counting, senders: Senders, tmp_path: Path) -> None:
+    senders.authorise(NAME)
+    store.close()
+    (tmp_path / "policy.db").unlink()
+    with pytest.raises(StoreUnavailable):
+        senders.authorise(NAME)
