@@ -9,6 +9,7 @@ A document that css-inline cannot do in time, or at all, is left as it is, with 
 """
 
 import re
+from bisect import bisect_right
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
@@ -36,8 +37,11 @@ _SHEET = re.compile(
 _SPACED_IMPORTANT = re.compile(r"![ \t\n\f\r]*important", re.IGNORECASE)
 _CALCULATOR = CSSInliner(load_remote_stylesheets=False, keep_style_tags=False)
 _UNSEEN = frozenset(("base", "BASE", "head", "HEAD", "link", "LINK", "meta", "META"))
+_HIDDEN_TAG = re.compile(r"<[a-zA-Z/?]")
+_OTHERWISE_READ = frozenset(("frameset", "math", "noscript", "select", "svg"))
 _MARKERS = tuple(str(number) for number in range(707170717, 707170917, 10))
 _MARKS = tuple(f' {_MARKERS[0]}="{number}"' for number in range(MAX_TAGS))
+_STYLE_ATTRIBUTE = re.compile(r' ?style="[\t\n\r !#-%\'-;=?-~]*(?:&(?:amp|lt|gt|quot|#[0-9]{1,7});[\t\n\r !#-%\'-;=?-~]*)*"')
 _GROWTH, _ROOM = 4, 200_000
 
 
@@ -50,15 +54,15 @@ def inline(source: str) -> Inlined:
         return Inlined(skipped=TOO_MANY_TAGS)
     document = _Document(source)
     css = "".join(sheets)
+    if document.is_doubtful(source):
+        return Inlined(skipped="tags inside raw text or attributes, next to svg, math, select, frameset or noscript")
     if reason := refusal(source, css, document.names, document.attributes):
         return Inlined(skipped=reason)
     marks = _marks(source)
     try:
         splices = _Calculation(document, css, marks).splices()
-    except _Unreadable:
-        return Inlined(skipped="css-inline cannot read it")
-    if sum(len(text) for _, _, text in splices) > _GROWTH * len(source) + _ROOM:
-        return Inlined(skipped="the result is too large")
+    except _Unusable as reason:
+        return Inlined(skipped=str(reason))
     return Inlined(splices=tuple(splices))
 
 
@@ -73,20 +77,54 @@ def spliced(source: str, splices: Iterable[Splice]) -> str:
     return "".join(parts)
 
 
-class _Unreadable(Exception):
-    pass
+def only_styles_changed(source: str, result: str, splices: Iterable[Splice]) -> bool:
+    """Whether `result` is `source` but for style attributes: the check of `inline` by someone who does not trust it.
+
+    Taking the splices out of `result` must give `source`; each must lie in a start tag of its own, where it replaces the
+    style attribute or, if there is none, follows the name; and its text must be one attribute that nothing can break out of.
+    """
+    splices = tuple(splices)
+    if not splices:
+        return source == result
+    document = _Document(source)
+    owns: dict[str, _OwnStyle | None] = {}
+    texts: dict[str, bool] = {}
+    at = there = 0
+    previous = -1
+    for start, end, text in splices:
+        number = bisect_right(document.name_ends, start) - 1
+        if number <= previous:
+            return False
+        attributes, name_end = document.attributes[number], document.name_ends[number]
+        own = owns[attributes] if attributes in owns else owns.setdefault(attributes, _OwnStyle.find(attributes))
+        place = (name_end, name_end, " ") if own is None else (name_end + own.start, name_end + own.end, "s")
+        if (start, end, text[:1]) != place:
+            return False
+        if not (texts[text] if text in texts else texts.setdefault(text, bool(_STYLE_ATTRIBUTE.fullmatch(text)))):
+            return False
+        if source[at:start] != result[there : there + start - at] or not result.startswith(text, there + start - at):
+            return False
+        there += start - at + len(text)
+        at, previous = end, number
+    return source[at:] == result[there:]
+
+
+class _Unusable(Exception):
+    """What css-inline returned is nothing to work with; the message is the reason."""
 
 
 class _Document:
     """A text cut at its start tags.
 
     Start tag number n is `<`, `names[n]`, `attributes[n]`, `>`, its name ends at `name_ends[n]`; `gaps[n]` stands before it,
-    the last gap behind the last one. Comments are left out of the gaps: to css-inline they do not matter.
+    the last gap behind the last one. Comments are emptied, for to css-inline they do not matter. `hides_tags` tells that
+    what looks like a tag is inside raw text or an end tag.
     """
 
-    __slots__ = ("attributes", "gaps", "name_ends", "names")
+    __slots__ = ("attributes", "gaps", "hides_tags", "name_ends", "names")
 
     def __init__(self, source: str) -> None:
+        self.hides_tags = False
         self.names: list[str] = []
         self.attributes: list[str] = []
         self.name_ends: list[int] = []
@@ -105,8 +143,22 @@ class _Document:
                 gap = ""
             elif other:
                 position += len(text) + 1 + len(other)
-                gap += text if other.startswith("!--") else f"{text}<{other}"
+                if other.startswith("!--"):
+                    gap += f"{text}<!---->"
+                else:
+                    gap += f"{text}<{other}"
+                    self.hides_tags = self.hides_tags or _HIDDEN_TAG.search(other) is not None
         self.gaps.append(gap + source[position:])
+
+    def is_doubtful(self, source: str) -> bool:
+        """Whether css-inline's parser may see start tags that are not in `names`, so that nothing here bounds its work.
+
+        It reads raw text elements otherwise inside these elements, and noscript as raw text; that is harmless as long as
+        nothing that looks like a tag is inside raw text, attributes or end tags.
+        """
+        if _OTHERWISE_READ.isdisjoint({name.lower() for name in set(self.names)}):
+            return False
+        return self.hides_tags or "<![CDATA[" in source or any("<" in attributes for attributes in self.attributes)
 
 
 def _inserted(style: str) -> str:
@@ -154,7 +206,7 @@ class _Calculation:
         self._spaced = css.count("!") != css.count("!important")
 
     def splices(self) -> list[Splice]:
-        """The splices in order; raises _Unreadable."""
+        """The splices in order; raises _Unusable."""
         document = self._document
         names, name_ends, all_attributes = document.names, document.name_ends, document.attributes
         # Newsletters repeat themselves: what was thought over once is remembered.
@@ -191,7 +243,7 @@ class _Calculation:
             try:
                 html = self._run(self._marked())
             except ValueError as error:
-                raise _Unreadable from error
+                raise _Unusable("css-inline cannot read it") from error
         found = re.findall(rf' {self._marker}="([0-9]+)"(?: (?!style=)[^=]*="[^"]*")* style="([^"]*)"', html)
         # The parser clones misnested elements, number and all; the first is the one the tag stands for.
         return {int(number): style for number, style in reversed(found)}
@@ -222,7 +274,9 @@ class _Calculation:
             # A panic in Rust is no Exception.
             if type(panic).__name__ != "PanicException":
                 raise
-            raise _Unreadable from panic
+            raise _Unusable("css-inline panicked") from panic
+        if len(result) > _GROWTH * len(html) + _ROOM:
+            raise _Unusable("the result is too large")
         return result
 
 

@@ -42,9 +42,10 @@ def inline_css(job: Job, _site: Site) -> Job:
 
 def _inlined(source: str) -> Rewritten:
     result = inline(source)
-    if not result.splices:
-        return Rewritten(None, result.skipped or "no rule of a style sheet applies")
-    return Rewritten(spliced(source, result.splices))
+    text = spliced(source, result.splices)
+    if text == source:
+        return Rewritten(None, result.skipped or "no rule of a style sheet changes anything")
+    return Rewritten(text)
 
 
 FILTERS = (Filter(name="inlinecss", run=inline_css, gate=lambda options: options.inlinecss, scope=Scope.MESSAGE),)

@@ -116,8 +116,8 @@ def _sync(directory: Path) -> None:
         os.close(descriptor)
 
 
-@dataclass(slots=True)
-class Handler:
+@dataclass
+class Handler:  # no slots: aiosmtpd looks at every attribute, and in Python 3.11.2 that fails on __weakref__
     """What aiosmtpd calls: advertises DSN, keeps messages, answers 4xx to everything that goes wrong."""
 
     directory: Path

@@ -16,7 +16,8 @@ from policy.domains import Algorithm, new_private_key, read_private_key
 
 DOMAIN, SELECTOR, ACCOUNT = "example.com", "bench", "bench"
 
-# What dkim_signing needs and no more: no rules, no statistics, no Redis, no DNS. It signs what comes from loopback.
+# What dkim_signing needs and no more: no rules, no statistics, no Redis, no DNS, no guess at the language of the text (a
+# folder without language files), which would cost it 0.7 ms. It signs what comes from loopback.
 RSPAMD = """
 options {{
   pidfile = "{folder}/rspamd.pid"; tempdir = "{folder}"; cores_dir = "{folder}"; max_cores_size = 0;
@@ -29,6 +30,7 @@ worker "rspamd_proxy" {{
   bind_socket = "{socket} mode=0666"; milter = yes; timeout = 60s; count = {workers};
   upstream "local" {{ default = yes; self_scan = yes; }}
 }}
+lang_detection {{ languages = "{folder}"; }}
 actions {{ reject = 1000; }}
 modules {{ path = "$PLUGINSDIR/dkim_signing.lua"; }}
 dkim {{ }}

@@ -5,16 +5,19 @@ import re
 _QUOTED = r"'[^'\\]*(?:\\[\s\S][^'\\]*)*'" + r'|"[^"\\]*(?:\\[\s\S][^"\\]*)*"'
 _INNER = rf"[^()'\"\\]*(?:(?:\\[\s\S]|{_QUOTED}|\([^()'\"\\]*\))[^()'\"\\]*)*"
 _DECLARATION = re.compile(rf"([^;()'\"\\]*(?:(?:\\[\s\S]|{_QUOTED}|\({_INNER}\))[^;()'\"\\]*)*)(?:;|\Z)")
+_NESTING = re.compile(r"[()'\"\\]")
 _PROPERTY = re.compile(r"\s*([-\w]+)\s*:\s*[^\s;]")
-_IMPORTANT = re.compile(r"\s*!\s*important\s*\Z", re.IGNORECASE)
+_IMPORTANT = re.compile(r"!\s*important\s*\Z", re.IGNORECASE)
 _PLAIN = re.compile(r"[ !#-%(-;=?-~]*")
 _CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]")
-# `font` sets line-height, and `all` sets everything: there, a longhand is not known by the start of its name.
+# `font` sets line-height, which does not tell by its name.
 _FAMILIES = {"line": "font", "all": ""}
 
 
 def split(css: str) -> list[str] | None:
     """The declarations of `css` in order, empty ones left out; None where a string or a parenthesis does not end."""
+    if _NESTING.search(css) is None:
+        return [text for text in map(str.strip, css.split(";")) if text]
     found, position = [], 0
     while position < len(css):
         declaration = _DECLARATION.match(css, position)
@@ -58,28 +61,22 @@ def _weakened(css: str, own: str) -> str | None:
     declarations = split(css)
     if declarations is None:
         return None
-    kept = {_property(text) for text in split(own) or () if _IMPORTANT.search(text)}
+    kept = {_property(text) for text in split(own) or () if _IMPORTANT.search(text)} if "!" in own else ()
     normal: list[str] = []
     strong: list[str] = []
-    for text in declarations:
-        if _IMPORTANT.search(text) and _property(text) not in kept:
-            strong.append(_IMPORTANT.sub("", text))
-            normal.append(strong[-1])
-        else:
-            normal.append(text)
-    if len(strong) < len(declarations) and _overtaken(normal, strong):
-        normal = [text for text in normal if text not in strong] + strong
-    return "".join(f"{text};" for text in normal)
-
-
-def _overtaken(declarations: list[str], strong: list[str]) -> bool:
+    in_order: list[str] = []
     families: set[str] = set()
+    overtaken = False
     for text in declarations:
-        if text in strong:
+        if "!" in text and _IMPORTANT.search(text) and _property(text) not in kept:
+            text = _IMPORTANT.sub("", text).rstrip()
+            strong.append(text)
             families.add(_family(text))
-        elif families and (_family(text) in families or "" in families or not _family(text)):
-            return True
-    return False
+        else:
+            overtaken = overtaken or (bool(families) and not families.isdisjoint((_family(text), "")))
+            normal.append(text)
+        in_order.append(text)
+    return "".join([f"{text};" for text in (normal + strong if overtaken else in_order)])
 
 
 def _property(declaration: str) -> str:
@@ -87,5 +84,6 @@ def _property(declaration: str) -> str:
 
 
 def _family(declaration: str) -> str:
+    """What declarations that may set the same have in common, as `margin` and `margin-top`."""
     first = _property(declaration).lstrip("-").partition("-")[0]
     return _FAMILIES.get(first, first)
