@@ -50,9 +50,7 @@ h2 { font-size: 22px; line-height: 28px; margin: 0 0 12px; }
         f"@media (min-width: 480px) {{ .column-{width} {{ width: {width}% !important; max-width: {width}%; }} }}\n"
         for width in (100, 75, 66, 50, 33, 25)
     )
-    + "".join(
-        f".space-{size} {{ padding: {size}px; }}\n.size-{size} {{ font-size: {size}px; }}\n" for size in range(8, 40, 4)
-    )
+    + "".join(f".space-{size} {{ padding: {size}px; }}\n.size-{size} {{ font-size: {size}px; }}\n" for size in range(8, 40, 4))
 )
 
 HEAD = """<!doctype html>

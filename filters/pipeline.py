@@ -8,11 +8,10 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
-from filters.inline_css import inline, spliced
+from filters.inline_css import inline_css
 from filters.job import Job, Result, Site
 from filters.mail.edits import apply, diff
 from filters.overrides import apply_overrides, check_header, is_control
-from filters.rewrite import Rewritten, rewrite_html
 from filters.sign_dkim import sign
 from journal.event import Kind
 from policy.options import Images, Options
@@ -33,19 +32,6 @@ class Filter:
     run: Callable[[Job, Site], Job]
     gate: Callable[[Options], bool]
     scope: Scope
-
-
-def inline_css(job: Job, _site: Site) -> Job:
-    """The job with the rules of its style sheets copied into style attributes."""
-    return rewrite_html(job, "inlinecss", _inlined)
-
-
-def _inlined(source: str) -> Rewritten:
-    result = inline(source)
-    text = spliced(source, result.splices)
-    if text == source:
-        return Rewritten(None, result.skipped or "no rule of a style sheet changes anything")
-    return Rewritten(text)
 
 
 FILTERS = (Filter(name="inlinecss", run=inline_css, gate=lambda options: options.inlinecss, scope=Scope.MESSAGE),)

@@ -192,6 +192,8 @@ def main() -> int:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # leaves no process behind
     try:
         run(options)
+    except KeyboardInterrupt:
+        return 130
     except UserError as error:
         print(f"bench: {error}", file=sys.stderr)
         return 2

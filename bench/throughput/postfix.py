@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bench.throughput.processes import program, running, wait_until
+from smtpeter.errors import UserError
 from smtpeter.ports import Ports
 from smtpeter.postfix import Instance, source_directory
 
@@ -64,16 +65,16 @@ class Postfix:
     def send(self, port: int, file: Path, messages: int) -> float:
         """Sends a message file so many times, in a session each; the seconds until Postfix had accepted the last one.
 
-        Raises CalledProcessError where Postfix refuses one.
+        Raises UserError where Postfix refuses one.
         """
         argv = (program("smtp-source"), "-s", str(SESSIONS), "-m", str(messages), "-F", str(file))
+        addresses = ("-f", "news@example.com", "-t", "reader@example.org", f"inet:127.0.0.1:{port}")
         start = time.perf_counter()
-        subprocess.run(
-            (*argv, "-f", "news@example.com", "-t", "reader@example.org", f"inet:127.0.0.1:{port}"),
-            check=True,
-            capture_output=True,
-        )
-        return time.perf_counter() - start
+        done = subprocess.run((*argv, *addresses), check=False, capture_output=True, text=True)
+        seconds = time.perf_counter() - start
+        if done.returncode:
+            raise UserError(f"Postfix refused a message: {done.stderr.strip()}")
+        return seconds
 
     def drain(self) -> None:
         """Waits until everything that was accepted has left the queue."""
@@ -99,8 +100,11 @@ def started(folder: Path, first_port: int, listeners: tuple[Listener, ...]) -> I
     instance.prepare()
     with (instance.config / "master.cf").open("a") as master:
         master.writelines(listener.service() for listener in listeners)
-    with running(instance.command(), here / "output.log", lambda: all(_greets(each.port) for each in listeners)) as pid:
-        yield Postfix(instance=instance, pid=pid)
+    try:
+        with running(instance.command(), here / "output.log", lambda: all(_greets(each.port) for each in listeners)) as pid:
+            yield Postfix(instance=instance, pid=pid)
+    except UserError as error:
+        raise UserError(f"{error}: {instance.complaint()}" if instance.complaint() else str(error)) from error
 
 
 def _greets(port: int) -> bool:

@@ -14,11 +14,11 @@ def fit_lines(message: Message, structure: Structure) -> tuple[Message, tuple[Pa
     """`message` without lines over 998 octets as far as that is possible, and the parts that got encoded anew for it.
 
     The content of a part is the same behind its encoding. Header fields are folded where they have blanks. What is not to
-    be edited keeps its long lines, and so does a word that has no blank in it; `has_long_line` tells.
+    be edited keeps its long lines, and so do a word that has no blank in it and a field that is not UTF-8; `has_long_line` tells.
     """
     if not has_long_line(message):
         return message, ()
-    fitted = Message(tuple(_folded(field) if _long_field(field) else field for field in message.fields), message.body)
+    fitted = Message(tuple(_folded(field) if _foldable(field) else field for field in message.fields), message.body)
     changes = {}
     for part in structure.leaves:
         if part.opaque or long_line(message.body, *part.body) < 0:
@@ -36,6 +36,16 @@ def fit_lines(message: Message, structure: Structure) -> tuple[Message, tuple[Pa
 def _long_field(field: Field) -> bool:
     size = len(field.name) + len(field.value) + 1
     return size > LINE_LIMIT and long_line(b"%b:%b" % field) >= 0
+
+
+def _foldable(field: Field) -> bool:
+    if not _long_field(field):
+        return False
+    try:
+        field.value.decode("utf-8")
+    except UnicodeDecodeError:
+        return False  # a milter written with pymilter hands fields to Postfix as UTF-8 and has no way for other bytes
+    return True
 
 
 def _folded(field: Field) -> Field:

@@ -22,6 +22,7 @@ MAX_SHEET = 256_000
 MAX_DEPTH = 2000
 MAX_LOOSE_FORMATTING = 300
 _SMALL_TREE = 1000
+_FEW_FORMATTING = 150
 _SMALL_SOURCE = 30_000
 _LONG_TAG = 500
 
@@ -97,11 +98,11 @@ class Shape:
     duplicates: int
 
     @classmethod
-    def crude(cls, characters: int, tags: int, longest_tag: int) -> "Shape":
-        """The worst that a document of that size can be, but for `loose`, which is for a small tree no matter."""
+    def crude(cls, characters: int, tags: int, ends: int, longest_tag: int) -> "Shape":
+        """The worst that a document of that size can be, but for `loose`, which does not matter in a small tree."""
         return cls(
             tags=tags,
-            ends=characters // 3,
+            ends=ends,
             characters=characters,
             comments=characters // 4,
             colons=characters // 2,
@@ -123,7 +124,7 @@ def refusal(source: str, css: str, names: Sequence[str], attributes: Sequence[st
         return f"style sheets of more than {MAX_SHEET} characters"
     if _BLANKS_BEFORE_MARK.search(css):
         return "a long run of blanks in a style sheet"
-    crude = _crude(len(source), names, attributes)
+    crude = _crude(source, names, attributes)
     if crude is not None and _seconds(Sheet.rough(css), crude) <= MAX_SECONDS:
         return ""
     sheet = Sheet.measure(css)
@@ -142,6 +143,7 @@ def _seconds(sheet: Sheet, shape: Shape) -> float:
     tags = shape.tags
     nanoseconds = (
         1.0 * sheet.declarations**2 * tags  # each matched declaration is sought among those the element has
+        + 800 * sheet.declarations * tags
         + 5 * sheet.characters * tags  # the values written
         + 12 * sheet.preludes * tags  # the simple selectors compared
         + 30 * sheet.selectors * tags
@@ -153,24 +155,25 @@ def _seconds(sheet: Sheet, shape: Shape) -> float:
         + 5 * sheet.declarations * shape.colons  # merged with what the style attributes hold already
         + 8 * shape.ends * tags  # an end tag seeks its element on the stack
         + 1200 * shape.loose * (tags + shape.ends)  # each is cloned anew in each block (the adoption agency)
-        + 0.25 * shape.duplicates
+        + 0.5 * shape.duplicates
         + 60 * shape.characters
     )
     return nanoseconds * 1e-9
 
 
-def _crude(characters: int, names: Sequence[str], attributes: Sequence[str]) -> Shape | None:
+def _crude(source: str, names: Sequence[str], attributes: Sequence[str]) -> Shape | None:
     """The first look; None where the tags have to be looked at one by one."""
-    if len(names) > _SMALL_TREE:
+    ends = source.count("</")
+    if len(names) > _SMALL_TREE or ends > 2 * len(names) + 100:
         return None
-    longest = characters
+    longest = characters = len(source)
     if len(names) > MAX_LOOSE_FORMATTING or characters > _SMALL_SOURCE:
         counts = Counter(map(str.lower, names))
         # Attributes of a second html or body tag are sought among all that the first ones brought.
-        if counts["html"] > 1 or counts["body"] > 1 or sum(counts[name] for name in _FORMATTING) > MAX_LOOSE_FORMATTING:
+        if counts["html"] > 1 or counts["body"] > 1 or sum(counts[name] for name in _FORMATTING) > _FEW_FORMATTING:
             return None
         longest = max(map(len, attributes), default=0)
-    return Shape.crude(characters, len(names), longest)
+    return Shape.crude(characters, len(names), ends, longest)
 
 
 def _shape(source: str) -> Shape:

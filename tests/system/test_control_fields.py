@@ -139,6 +139,12 @@ def test_raw_8_bit_fields_leave_as_they_came(service, sessions, transaction) -> 
     assert b"x-smtpeter" not in header.lower()
 
 
+def test_a_long_raw_8_bit_field_still_arrives(service, sessions, transaction) -> None:
+    subject = b"Subject: " + b"gr\xfcn " * 300
+    queue_id = transaction(sessions[False], b"From: news@example.com\r\n" + subject + b"\r\n" + BODY)
+    assert subject.strip() in service.captured(queue_id).header
+
+
 def test_a_field_postfix_would_cut_is_refused(sessions, transaction) -> None:
     with pytest.raises(smtplib.SMTPResponseException) as caught:
         transaction(sessions[False], HEADER + b"References:" + b" <x@example.com>\r\n" * 4000 + BODY)

@@ -107,3 +107,11 @@ def test_the_header_of_a_part_is_folded():
     assert encoded == ()
     assert not has_long_line(after)
     assert after.body.replace(b"\r\n word", b" word") == message.body
+
+
+def test_a_long_field_that_is_not_utf_8_stays_because_the_milter_could_not_write_it():
+    latin, utf8 = Field(b"Subject", b" " + b"gr\xfcn " * 300), Field(b"Subject", b" " + "grün ".encode() * 300)
+    assert fit(Message((latin,), b""))[0].fields == (latin,)
+    folded = fit(Message((utf8,), b""))[0].fields[0]
+    assert folded != utf8
+    assert relaxed(folded) == relaxed(utf8)
