@@ -11,7 +11,7 @@ A document that css-inline cannot do in time, or at all, is left as it is, with 
 import re
 from bisect import bisect_right
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from css_inline import CSSInliner
 
@@ -27,10 +27,11 @@ Splice = tuple[int, int, str]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Inlined:
-    """What inlining comes to: the splices in order, or the reason why there are none."""
+    """What inlining comes to: the splices in order, or the reason why there are none; and how the text was read."""
 
     splices: tuple[Splice, ...] = ()
     skipped: str = ""
+    document: Outline | None = field(default=None, repr=False, compare=False)
 
 
 _STYLE = re.compile(r"<[sS][tT][yY][lL][eE](?=[ \t\n\f\r/>])")
@@ -52,7 +53,7 @@ def _rewritten(source: str) -> Rewritten:
     text = spliced(source, inlined.splices)
     if text == source:
         return Rewritten(None, inlined.skipped or "no rule of a style sheet changes anything")
-    if not only_styles_changed(source, text, inlined.splices):
+    if not only_styles_changed(source, text, inlined.splices, inlined.document):
         raise Unsound("more than style attributes would change")
     return Rewritten(text)
 
@@ -77,7 +78,7 @@ def inline(source: str) -> Inlined:
         splices = _Calculation(document, css, marks).splices()
     except _Unusable as reason:
         return Inlined(skipped=str(reason))
-    return Inlined(splices=tuple(splices))
+    return Inlined(splices=tuple(splices), document=document)
 
 
 def spliced(source: str, splices: Iterable[Splice]) -> str:
@@ -91,8 +92,10 @@ def spliced(source: str, splices: Iterable[Splice]) -> str:
     return "".join(parts)
 
 
-def only_styles_changed(source: str, result: str, splices: Iterable[Splice]) -> bool:
+def only_styles_changed(source: str, result: str, splices: Iterable[Splice], document: Outline | None = None) -> bool:
     """Whether `result` is `source` but for style attributes: the check of `inline` by someone who does not trust it.
+
+    `document` is the outline of `source` where it is at hand.
 
     Taking the splices out of `result` must give `source`; each must lie in a start tag of its own, where it replaces the
     style attribute or, if there is none, follows the name; and its text must be one attribute that nothing can break out of.
@@ -100,7 +103,7 @@ def only_styles_changed(source: str, result: str, splices: Iterable[Splice]) -> 
     splices = tuple(splices)
     if not splices:
         return source == result
-    document = Outline(source)
+    document = document or Outline(source)
     owns: dict[str, StyleAttribute | None] = {}
     texts: dict[str, bool] = {}
     at = there = 0
@@ -138,6 +141,7 @@ class _Calculation:
 
     def __init__(self, document: Outline, css: str, marks: tuple[str, Sequence[str]]) -> None:
         self._document = document
+        self._attributes = document.attributes
         self._marker, self._marks = marks
         self._spaced = css.count("!") != css.count("!important")
 
@@ -186,19 +190,18 @@ class _Calculation:
 
     def _marked(self) -> str:
         document = self._document
-        numbered = zip(document.gaps, document.names, self._marks, document.attributes, strict=False)
+        numbered = zip(document.gaps, document.names, self._marks, self._attributes, strict=False)
         tags = [f"{gap}<{name}{mark}{attributes}>" for gap, name, mark, attributes in numbered]
         return "".join(tags) + document.gaps[-1]
 
     def _leave_broken_styles(self) -> None:
-        document = self._document
-        marks = list(self._marks[: len(document.names)])
-        for number, attributes in enumerate(document.attributes):
+        marks, kept = list(self._marks[: len(self._attributes)]), list(self._attributes)
+        for number, attributes in enumerate(self._attributes):
             own = StyleAttribute.find(attributes)
             if own and not well_formed(own.value):
                 marks[number] = ""
-                document.attributes[number] = f"{attributes[: own.start]} {attributes[own.end :]}"
-        self._marks = marks
+                kept[number] = f"{attributes[: own.start]} {attributes[own.end :]}"
+        self._marks, self._attributes = marks, kept
 
     def _run(self, html: str) -> str:
         if self._spaced:
