@@ -10,6 +10,7 @@ import importlib.metadata
 import os
 import platform
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
@@ -26,6 +27,7 @@ from smtpeter.settings import Settings
 
 PACKAGES = {"postfix": "smtp-source", "opendkim": "opendkim", "rspamd": "rspamd"}
 LARGE = 10_000_000
+PORTS = 16
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,10 +48,10 @@ class Setup:
 
     def listeners(self, sink: int) -> tuple[postfix.Listener, ...]:
         """Both ways in."""
-        socket = self.milter.socket if self.milter else None
+        milter = self.milter.socket if self.milter else None
         return (
-            postfix.Listener(port=self.port, milter=socket, login=self.login),
-            postfix.Listener(port=self.sample_port, milter=socket, login=self.login, sink=sink),
+            postfix.Listener(port=self.port, milter=milter, login=self.login),
+            postfix.Listener(port=self.sample_port, milter=milter, login=self.login, sink=sink),
         )
 
 
@@ -107,8 +109,9 @@ class Bench:
         parent, private = memory(self.ours.pid).resident, max(memory(pid).private for pid in workers)
         message = with_attachment(LARGE)
         growth = {}
+        # What is resident before the first one counts for all: memory that is kept afterwards must not be forgiven.
+        resident = {pid: memory(pid).resident for pid in workers}
         for setup in (setup for setup in self.setups if setup.milter == self.ours):
-            resident = {pid: memory(pid).resident for pid in workers}
             for pid in workers:
                 forget_peak(pid)
             self.postfix.send(setup.port, self.file(message), 1)
@@ -151,6 +154,16 @@ def missing() -> list[str]:
     return found
 
 
+def require_free(first: int) -> None:
+    """Raises UserError where one of the ports is taken."""
+    for port in range(first, first + PORTS):
+        try:
+            socket.create_server(("127.0.0.1", port)).close()
+        except OSError as error:
+            cause = os.strerror(error.errno or 0)
+            raise UserError(f"port {port} of 127.0.0.1 cannot be used ({cause}); choose others with --port") from error
+
+
 def header(options: argparse.Namespace) -> str:
     """What the figures were made on and with."""
     query = ("dpkg-query", "-W", "-f", "${Package} ${Version}, ", *PACKAGES, "libmilter1.0.1")
@@ -169,6 +182,7 @@ def run(options: argparse.Namespace) -> None:
         raise UserError("the bench starts a Postfix of its own, so it must be run as root; try sudo")
     if packages := missing():
         raise UserError(f"the bench compares with programs that are not installed: apt-get install {' '.join(packages)}")
+    require_free(options.port)
     print("## Throughput\n")
     print(header(options), flush=True)
     with tempfile.TemporaryDirectory(prefix="smtpeter-bench-") as name, ExitStack() as stack:
