@@ -18,6 +18,9 @@ from filters.runner import Ledger
 
 log = logging.getLogger("smtpeter.milter")
 
+# mallopt(3). Each thread of libmilter's pool would otherwise keep a heap of its own, and no heap would shrink.
+_M_TRIM_THRESHOLD, _M_ARENA_MAX = -1, -8
+_TRIM_OCTETS = 128 * 1024
 GRACE = 25.0  # seconds a worker has to finish what it is at when it is told to stop
 _PR_SET_PDEATHSIG = 1
 
@@ -57,6 +60,9 @@ class Prefork:
         os.set_blocking(listening_descriptor(), False)
         signals = {signal.SIGTERM, signal.SIGINT, signal.SIGCHLD}
         signal.pthread_sigmask(signal.SIG_BLOCK, signals)
+        libc = ctypes.CDLL(None)
+        libc.mallopt(_M_ARENA_MAX, 1)
+        libc.mallopt(_M_TRIM_THRESHOLD, _TRIM_OCTETS)
         gc.collect()
         gc.freeze()  # the collector does not touch, and so does not copy, the pages shared with the parent
         for index in range(self._count):

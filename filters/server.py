@@ -55,7 +55,8 @@ class Session(Milter.Base):
         self._reset()
         try:
             name = self.getsymval("{auth_authen}") or ""
-            self._sender = self.runner.ask(partial(self.senders.authorise, name))
+            # Most sessions are of a sender just seen: no trip to the other thread for them.
+            self._sender = self.senders.recall(name) or self.runner.ask(partial(self.senders.authorise, name))
         except Refused as refusal:
             log.info("login=%s verdict=refused reply=%s", _shown(name) or "-", json.dumps(str(refusal)))
             return self._refuse(refusal.reply)
@@ -182,10 +183,19 @@ def _address(argument: bytes) -> str:
     return argument.decode("utf-8", "replace").removeprefix("<").removesuffix(">")
 
 
-def serve(path: Path, *, group: str | None, workers: int, deadline: float, make_senders: MakeSenders) -> None:
+def serve(
+    path: Path,
+    *,
+    group: str | None,
+    workers: int,
+    deadline: float,
+    make_senders: MakeSenders,
+    rehearse: Callable[[], None],
+) -> None:
     """Serves the milter protocol on the unix socket `path` until SIGTERM. Returns after the last worker ended.
 
-    `group` may connect besides the owner. `make_senders` is called in each worker, after the fork.
+    `group` may connect besides the owner. `make_senders` is called in each worker, after the fork; `rehearse` before it, to do
+    once what the first messages would do in every worker: what it leaves in memory is shared.
     """
     ledger = Ledger(workers)
 
@@ -200,6 +210,7 @@ def serve(path: Path, *, group: str | None, workers: int, deadline: float, make_
     os.umask(mask)
     if group is not None:
         shutil.chown(path, group=group)
+    rehearse()
     log.info("socket=%s workers=%d ready", path, workers)
     Prefork(workers, ledger, work).run()
 

@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Sequence
+from importlib import import_module
 
 import typer
 from typer.exceptions import Abort, Exit, TyperException
@@ -10,25 +11,46 @@ from policy.domains import InvalidKey
 from policy.options import InvalidOption
 from policy.stores import Conflict, NotFound, StoreUnavailable
 from smtpeter.cli import app
-from smtpeter.commands import account, check, demo, domain, login, preview, servers, up
 from smtpeter.errors import UserError
 
-app.add_typer(account.app, name="account")
-app.add_typer(login.app, name="login")
-app.add_typer(domain.app, name="domain")
-app.command("up")(up.up)
-app.command("check")(check.check)
-app.command("preview")(preview.preview)
-app.command("demo")(demo.demo)
-app.command("auth", hidden=True)(servers.auth)
-app.command("milter", hidden=True)(servers.milter)
-app.command("capture", hidden=True)(servers.capture)
-
+COMMANDS = ("up", "check", "preview", "demo", "account", "login", "domain")
+PROCESSES = ("auth", "milter", "capture")  # started by `up`; help does not show them
+WITH_VALUE = ("--settings", "--data")
 USER_ERRORS = (UserError, NotFound, Conflict, StoreUnavailable, InvalidOption, InvalidKey)
+
+_registered: set[str] = set()
+
+
+def register(*names: str) -> None:
+    """Makes subcommands known. Each is a module of that name in smtpeter.commands, with an `app` or one function so named.
+
+    Only what is used is imported: a process of the service carries nothing of the others in its memory.
+    """
+    for name in names:
+        if name in _registered:
+            continue
+        module = import_module(f"smtpeter.commands.{name}")
+        if hasattr(module, "app"):
+            app.add_typer(module.app, name=name)
+        else:
+            app.command(name, hidden=name in PROCESSES)(getattr(module, name))
+        _registered.add(name)
+
+
+def wanted(arguments: Sequence[str]) -> tuple[str, ...]:
+    """The subcommand that is called, or all of them where that is not plain to see (help, a mistake)."""
+    words = iter(arguments)
+    for word in words:
+        if word in WITH_VALUE:
+            next(words, None)
+        elif not word.startswith("-"):
+            return (word,) if word in COMMANDS + PROCESSES else COMMANDS
+    return COMMANDS
 
 
 def run(arguments: Sequence[str]) -> int:
     """Runs the command line `arguments` and returns the exit status."""
+    register(*wanted(arguments))
     try:
         status = app(list(arguments), standalone_mode=False)
     except Exit as stop:

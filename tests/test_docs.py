@@ -13,7 +13,8 @@ from typer import Typer
 
 from policy.options import BY_HEADER, BY_NAME, TAGS_HEADER, Options
 from smtpeter import reference
-from smtpeter.__main__ import app, run
+from smtpeter.__main__ import COMMANDS as SUBCOMMANDS
+from smtpeter.__main__ import app, register, run
 from smtpeter.commands.login import read_words
 from smtpeter.settings import Settings
 
@@ -127,6 +128,7 @@ def test_a_command_that_does_not_exist_would_be_noticed(line: str) -> None:
 
 def test_the_readme_has_every_command() -> None:
     told = {line for name, line in COMMANDS if name == "README.md"}
+    register(*SUBCOMMANDS)
     for command in leaves(app):
         assert any(f"{line} ".startswith(f"smtpeter {command} ") for line in told), (
             f"README.md does not tell of smtpeter {command}"

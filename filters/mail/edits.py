@@ -8,7 +8,7 @@ leave, and the system tests hold it against a real Postfix:
 - the body is replaced whole.
 """
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -48,19 +48,30 @@ def diff(before: Message, after: Message) -> tuple[Edit, ...]:
 
 def apply(message: Message, edits: Iterable[Edit]) -> Message:
     """What the MTA makes of `message`. An edit that names a field or a place that does not exist raises IndexError."""
-    fields, body = list(message.fields), message.body
+    fields: list[Field | None] = list(message.fields)
+    body = message.body
+    places: dict[bytes, list[int]] = {}  # of the fields of each name, as long as nothing moves them: time stays linear
     for edit in edits:
         match edit:
             case RemoveField(name, index):
-                places = [place for place, field in enumerate(fields) if field.name.lower() == name.lower()]
-                del fields[places[index - 1]]
+                places = places or _places(fields)
+                fields[places.get(name.lower(), []).pop(index - 1)] = None
             case InsertField(position, field):
+                fields, places = [kept for kept in fields if kept], {}
                 if position > len(fields):
                     raise IndexError(f"no place {position} in a header of {len(fields)} fields")
                 fields.insert(position, field)
             case ReplaceBody(body):
                 pass
-    return Message(tuple(fields), body)
+    return Message(tuple(kept for kept in fields if kept), body)
+
+
+def _places(fields: list[Field | None]) -> dict[bytes, list[int]]:
+    found = defaultdict(list)
+    for place, field in enumerate(fields):
+        if field:
+            found[field.name.lower()].append(place)
+    return found
 
 
 def _body_edits(before: bytes, after: bytes) -> tuple[Edit, ...]:

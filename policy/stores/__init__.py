@@ -30,7 +30,10 @@ class LoginStore(Protocol):
     """
 
     def revision(self) -> object:
-        """A value that is another one after every change, made by whomever; cheap enough for each message."""
+        """A value that is another one after every change, made by whomever.
+
+        A look, not a query: it is asked for each message, from a callback that must not wait.
+        """
 
     def login(self, name: str) -> Login | None:
         """The login of that name."""

@@ -55,6 +55,3 @@ signing_keys = Table(
     Column("sealed", LargeBinary, nullable=False),
     Column("created", Integer, nullable=False),
 )
-
-# One row. Every writing transaction adds one, so a reader learns with one cheap look that what it remembers is out of date.
-revision = Table("revision", metadata, Column("number", Integer, nullable=False))

@@ -4,7 +4,9 @@ Every thread reads over a connection of its own that lives as long as the thread
 the database as it then is, and none holds a lock between two messages.
 """
 
+import os
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -17,8 +19,9 @@ from policy.domains import Algorithm, SenderDomain, SigningKey
 from policy.login import Login
 from policy.options import BY_NAME, Images, Options
 from policy.stores import Conflict, NotFound, StoreUnavailable
-from policy.stores.schema import accounts, domains, logins, revision, signing_keys
+from policy.stores.schema import accounts, domains, logins, signing_keys
 
+RECENT = 100_000_000  # nanoseconds; many ticks of any kernel's clock
 BUSY_MILLISECONDS = 1500  # how long SQLite waits for a writer; below the 2 s in which a client must have an answer
 
 
@@ -51,12 +54,22 @@ class SqlStore:
     def __init__(self, url: str) -> None:
         self._engine = connect_engine(url)
         self._thread = threading.local()
+        database = sa.make_url(url).database or ""
+        # A commit writes to the log beside the database, a checkpoint to the database (sqlite.org/wal.html).
+        self._files = (database, f"{database}-wal")
 
     # -- reading -------------------------------------------------------------------------------------------------------
 
-    def revision(self) -> int:
-        """See LoginStore."""
-        return int(self._rows(sa.select(revision.c.number))[0].number)
+    def revision(self) -> object:
+        """See LoginStore. SQLite only: the time of the last write to the database's files tells of a change.
+
+        Time stamps of files are as coarse as the kernel's clock tick. A write that recent may have been followed by another
+        one with the same stamp, so until it is a little older no two revisions are equal.
+        """
+        stamps = tuple(_stamp(path) for path in self._files)
+        if time.time_ns() - max(stamp[0] for stamp in stamps) < RECENT:
+            return object()
+        return stamps
 
     def login(self, name: str) -> Login | None:
         """See LoginStore."""
@@ -180,8 +193,6 @@ class SqlStore:
     def _writing(self, taken: str = "") -> Iterator[sa.Connection]:
         try:
             with self._engine.begin() as connection:
-                # First, so that SQLite takes the write lock before anything is read for the change.
-                connection.execute(sa.update(revision).values(number=revision.c.number + 1))
                 yield connection
         except IntegrityError as error:
             raise Conflict(taken or "it is still in use") from error
@@ -197,6 +208,14 @@ class SqlStore:
     def _require(found: object, noun: str, name: str) -> None:
         if not found:
             raise NotFound(f"there is no {noun} {name!r}")
+
+
+def _stamp(path: str) -> tuple[int, int, int]:
+    try:
+        found = os.stat(path)  # noqa: PTH116  # a Path takes longer to make than the look takes
+    except FileNotFoundError:
+        return 0, 0, 0
+    return found.st_mtime_ns, found.st_size, found.st_ino
 
 
 def cause(error: Exception) -> str:

@@ -9,7 +9,7 @@ import typer
 
 from policy.account import Account, State
 from policy.stores.sql import SqlStore
-from smtpeter import wiring
+from smtpeter import database
 from smtpeter.cli import settings_of
 from smtpeter.errors import UserError
 from smtpeter.output import AsJson, print_pairs, print_rows
@@ -37,16 +37,16 @@ def add(
     if not NAME.fullmatch(name):
         raise UserError(f"{name!r} is no account name; it takes 1 to 64 of a-z 0-9 . _ - and a letter or digit at both ends")
     settings = settings_of(context)
-    wiring.prepare(settings)
+    database.prepare(settings)
     state = State.APPROVED if approve else State.PENDING
-    wiring.open_store(settings).add_account(Account(name=name, state=state, created=int(time.time())))
+    database.open_store(settings).add_account(Account(name=name, state=state, created=int(time.time())))
     typer.echo(f"account {name} added, {state}")
 
 
 @app.command("list")
 def list_accounts(context: typer.Context, as_json: AsJson = False) -> None:
     """List the accounts."""
-    store = wiring.open_store(settings_of(context))
+    store = database.open_store(settings_of(context))
     rows = [_row(store, account) for account in store.accounts()]
     print_rows(rows, COLUMNS, as_json=as_json, empty="there is no account yet; `smtpeter account add NAME` makes one")
 
@@ -54,7 +54,7 @@ def list_accounts(context: typer.Context, as_json: AsJson = False) -> None:
 @app.command()
 def show(context: typer.Context, name: Name, as_json: AsJson = False) -> None:
     """Show one account."""
-    store = wiring.open_store(settings_of(context))
+    store = database.open_store(settings_of(context))
     account = store.account(name)
     if account is None:
         raise UserError(f"there is no account {name!r}")
@@ -74,7 +74,7 @@ def suspend(context: typer.Context, name: Name) -> None:
 
 
 def _set_state(context: typer.Context, name: str, state: State) -> None:
-    wiring.open_store(settings_of(context)).set_state(name, state)
+    database.open_store(settings_of(context)).set_state(name, state)
     typer.echo(f"account {name} is {state}")
 
 

@@ -10,7 +10,7 @@ from argon2.exceptions import InvalidHashError
 
 from policy.account import State
 from policy.domains import InvalidKey, read_private_key, unseal_private_key
-from smtpeter import certificate, wiring
+from smtpeter import certificate, database, wiring
 from smtpeter.cli import settings_of
 from smtpeter.commands.up import postfix_for
 from smtpeter.errors import UserError
@@ -62,7 +62,7 @@ def check(context: typer.Context, as_json: AsJson = False) -> None:
 
 def check_logins(settings: Settings) -> Iterator[Finding]:
     """The database opens, every password hash is one, and somebody may send."""
-    store = wiring.open_store(settings)
+    store = database.open_store(settings)
     accounts = {account.name: account for account in store.accounts()}
     logins = store.logins()
     yield ok("database", f"{len(accounts)} accounts, {len(logins)} logins, {len(store.domains())} sender domains")
@@ -78,7 +78,7 @@ def check_logins(settings: Settings) -> Iterator[Finding]:
 
 def check_keys(settings: Settings) -> Iterator[Finding]:
     """Every private DKIM key opens under the master key and is the other half of what is published."""
-    store = wiring.open_store(settings)
+    store = database.open_store(settings)
     master = wiring.master_key(settings)
     count = 0
     for account in store.accounts():

@@ -21,7 +21,7 @@ from policy.domains import (
     txt_strings,
 )
 from policy.stores.sql import SqlStore
-from smtpeter import wiring
+from smtpeter import database, wiring
 from smtpeter.cli import settings_of
 from smtpeter.commands.account import utc
 from smtpeter.errors import UserError
@@ -57,7 +57,7 @@ def add(
         domain, first = normalise_domain(name), check_selector(selector)
     except ValueError as error:
         raise UserError(str(error)) from error
-    store, master = wiring.open_store(settings), wiring.master_key(settings)
+    store, master = database.open_store(settings), wiring.master_key(settings)
     now = int(time.time())
     pems = [_read(path) for path in import_key or []]
     pems += [new_private_key(kind) for kind in dict.fromkeys(algorithm or ([] if pems else [Algorithm.RSA]))]
@@ -85,7 +85,7 @@ def list_domains(
     as_json: AsJson = False,
 ) -> None:
     """List the sender domains."""
-    store = wiring.open_store(settings_of(context))
+    store = database.open_store(settings_of(context))
     rows: list[dict[str, Any]] = []
     for domain in store.domains(account):
         keys = _keys(store, domain)
@@ -102,7 +102,7 @@ def check(
     as_json: AsJson = False,
 ) -> None:
     """Ask the DNS whether the keys of a domain are published; exit status 1 where one is not."""
-    store = wiring.open_store(settings_of(context))
+    store = database.open_store(settings_of(context))
     domain = _find(store, name)
     resolver = _resolver(nameserver)
     rows = [_ask(resolver, key) for key in _keys(store, domain)]
@@ -114,7 +114,7 @@ def check(
 @app.command()
 def remove(context: typer.Context, name: Name) -> None:
     """Remove a sender domain and its keys for good; its mail leaves unsigned from then on."""
-    store = wiring.open_store(settings_of(context))
+    store = database.open_store(settings_of(context))
     domain = _find(store, name)
     store.remove_domain(domain.name)
     typer.echo(f"domain {domain.name} and its keys removed")

@@ -12,7 +12,7 @@ from policy.login import Login, new_name
 from policy.options import OPTIONS, Options
 from policy.password import SALT_LENGTH, hash_password, new_password
 from policy.stores.sql import SqlStore
-from smtpeter import wiring
+from smtpeter import database, wiring
 from smtpeter.cli import settings_of
 from smtpeter.commands.account import utc
 from smtpeter.errors import UserError
@@ -42,7 +42,7 @@ def add(
 ) -> None:
     """Add a login and show its password, this once. Every option is off unless given, such as inlinecss=true."""
     settings = settings_of(context)
-    store = wiring.open_store(settings)
+    store = database.open_store(settings)
     create(settings, store, account, words=read_words(options), label=_checked(label), as_json=as_json)
 
 
@@ -53,7 +53,7 @@ def list_logins(
     as_json: AsJson = False,
 ) -> None:
     """List the logins with the options they have on."""
-    store = wiring.open_store(settings_of(context))
+    store = database.open_store(settings_of(context))
     if account is not None and store.account(account) is None:
         raise UserError(f"there is no account {account!r}")
     rows = [_row(login) for login in store.logins(account)]
@@ -65,7 +65,7 @@ def list_logins(
 @app.command()
 def show(context: typer.Context, name: Name, as_json: AsJson = False) -> None:
     """Show one login. The password is kept only as a hash and cannot be shown again."""
-    row = _row(find(wiring.open_store(settings_of(context)), name))
+    row = _row(find(database.open_store(settings_of(context)), name))
     if not as_json:
         row["options"] = [f"{option}={word}" for option, word in row["options"].items()]
     print_pairs(row, as_json=as_json)
@@ -79,7 +79,7 @@ def set_options(
     label: Annotated[str | None, typer.Option(help="A note of what uses the login.")] = None,
 ) -> None:
     """Change options or the label of a login; what is not named stays. Counts from the next message on."""
-    store = wiring.open_store(settings_of(context))
+    store = database.open_store(settings_of(context))
     login = find(store, name)
     if not options and label is None:
         raise UserError("nothing to set; give OPTION=VALUE or --label")
@@ -108,7 +108,7 @@ def enable(context: typer.Context, name: Name) -> None:
 def rotate(context: typer.Context, name: Name, as_json: AsJson = False) -> None:
     """Give a login a new password and show it, this once. The old one stops at once."""
     settings = settings_of(context)
-    store = wiring.open_store(settings)
+    store = database.open_store(settings)
     login = find(store, name)
     password = new_password(secrets.choice)
     store.set_password_hash(login.name, hash_password(password, secrets.token_bytes(SALT_LENGTH)))
@@ -118,7 +118,7 @@ def rotate(context: typer.Context, name: Name, as_json: AsJson = False) -> None:
 @app.command()
 def remove(context: typer.Context, name: Annotated[str, typer.Argument(help="The whole user name.")]) -> None:
     """Remove a login for good."""
-    wiring.open_store(settings_of(context)).remove_login(name)
+    database.open_store(settings_of(context)).remove_login(name)
     typer.echo(f"login {name} removed")
 
 
@@ -185,7 +185,7 @@ def show_credentials(settings: Settings, login: Login, password: str, *, as_json
 
 
 def _set_enabled(context: typer.Context, name: str, enabled: bool) -> None:
-    store = wiring.open_store(settings_of(context))
+    store = database.open_store(settings_of(context))
     login = find(store, name)
     store.set_enabled(login.name, enabled)
     typer.echo(f"login {login.name} is {'enabled' if enabled else 'disabled'}")

@@ -17,7 +17,7 @@ from filters.pipeline import transform
 from filters.senders import Senders
 from journal.event import Event, Kind
 from policy.reply import Refused
-from smtpeter import wiring
+from smtpeter import database, wiring
 from smtpeter.cli import settings_of
 from smtpeter.commands.login import find
 from smtpeter.errors import UserError
@@ -48,7 +48,7 @@ def preview(
         raw = sys.stdin.buffer.read() if str(file) == "-" else file.read_bytes()
     except OSError as error:
         raise UserError(f"the message {file} cannot be read: {error.strerror}") from error
-    name = find(wiring.open_store(settings), login).name
+    name = find(database.open_store(settings), login).name
     received = Message.parse(raw)
     try:
         result = run(wiring.make_senders(settings), name, received)

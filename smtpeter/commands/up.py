@@ -14,13 +14,13 @@ from typing import Annotated
 import typer
 
 from policy.account import Account, State
-from smtpeter import activation, capture, certificate, wiring
+from smtpeter import activation, capture, certificate, database, wiring
 from smtpeter.cli import Place
 from smtpeter.commands import login
-from smtpeter.commands.servers import mail_group, socket_paths
 from smtpeter.errors import UserError
 from smtpeter.ports import Ports
 from smtpeter.postfix import Instance, source_directory
+from smtpeter.process import mail_group, socket_paths
 from smtpeter.settings import Listen, Relay, Settings
 from smtpeter.supervisor import Child, Supervisor
 
@@ -46,7 +46,7 @@ def up(
     settings = _with_options(place.settings(), ports, listen, capture_folder, relayhost)
     if os.geteuid() != 0:
         raise UserError("smtpeter up must be run as root: Postfix and the ports below 1024 need it; try sudo")
-    wiring.prepare(settings)
+    database.prepare(settings)
     with _alone(settings):
         certificate.ensure(settings.certificate, settings.certificate_key, hostname=settings.hostname, now=datetime.now(UTC))
         service = Service.prepare(settings, place)
@@ -175,7 +175,7 @@ def _announce(settings: Settings) -> None:
 
 
 def _show_first_login(settings: Settings) -> None:
-    store = wiring.open_store(settings)
+    store = database.open_store(settings)
     try:
         if store.accounts():
             return

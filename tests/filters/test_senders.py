@@ -1,5 +1,6 @@
 """Who a session is to the filter: remembered as long as nothing changes, forgotten as soon as something does."""
 
+import time
 from pathlib import Path
 
 import pytest
@@ -58,19 +59,32 @@ def refusal(senders: Senders, name: str) -> str:
     return str(caught.value)
 
 
+def settle(store: SqlStore) -> None:
+    """Waits until the last write is no longer recent."""
+    limit = time.monotonic() + 5
+    while store.revision() != store.revision():
+        assert time.monotonic() < limit
+        time.sleep(0.02)
+
+
 def test_a_sender_is_looked_up_once_until_the_store_changes(store: Counting, senders: Senders) -> None:
-    assert senders.authorise(NAME) is senders.authorise(NAME)
+    assert senders.recall(NAME) is None
+    settle(store)
+    assert senders.authorise(NAME) is senders.authorise(NAME) is senders.recall(NAME)
     assert store.looked_up == 1
     store.set_options(NAME, Options(trackopens=True))
+    assert senders.recall(NAME) is None
     assert senders.authorise(NAME).login.options == Options(trackopens=True)
     assert store.looked_up == 2
 
 
 def test_a_change_by_another_process_counts_at_once(store: Counting, senders: Senders, tmp_path: Path) -> None:
+    settle(store)
     senders.authorise(NAME)
     other = SqlStore(f"sqlite:///{tmp_path / 'policy.db'}")
     other.set_enabled(NAME, False)
     other.close()
+    assert senders.recall(NAME) is None
     assert refusal(senders, NAME) == "554 5.7.1 This login is no longer valid"
 
 

@@ -45,5 +45,3 @@ def upgrade() -> None:
         sa.Column("sealed", sa.LargeBinary, nullable=False),
         sa.Column("created", sa.Integer, nullable=False),
     )
-    revisions = op.create_table("revision", sa.Column("number", sa.Integer, nullable=False))
-    op.bulk_insert(revisions, [{"number": 1}])

@@ -1,0 +1,47 @@
+"""`smtpeter auth`: the process behind the auth and the policy socket; `smtpeter up` or a service manager starts it."""
+
+import asyncio
+import logging
+import os
+import pwd
+import signal
+
+import typer
+
+from policy import server
+from policy.stores.sql import SqlStore
+from smtpeter import activation
+from smtpeter.cli import settings_of
+from smtpeter.errors import UserError
+from smtpeter.process import MAIL_USER, start_log
+
+
+def auth(context: typer.Context) -> None:
+    """Serve the auth and the policy socket; both are inherited from whoever starts this (sd_listen_fds(3))."""
+    start_log()
+    settings = settings_of(context)
+    sockets = activation.inherited()
+    missing = {"auth", "policy"} - sockets.keys()
+    if missing:
+        raise UserError(f"no socket named {' and '.join(sorted(missing))} was passed; `smtpeter up` starts this process")
+    peers = {os.geteuid(), 0}
+    try:
+        peers.add(pwd.getpwnam(MAIL_USER).pw_uid)
+    except KeyError:
+        logging.getLogger("smtpeter.auth").warning("there is no user %s; only root may connect", MAIL_USER)
+
+    async def main() -> None:
+        stop = asyncio.Event()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            asyncio.get_running_loop().add_signal_handler(number, stop.set)
+        await server.serve(
+            auth=sockets["auth"],
+            policy=sockets["policy"],
+            store=SqlStore(settings.database_url),
+            postmaster=settings.contact,
+            workers=settings.auth_workers,
+            peers=frozenset(peers),
+            stop=stop,
+        )
+
+    asyncio.run(main())

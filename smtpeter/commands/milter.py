@@ -1,0 +1,48 @@
+"""`smtpeter milter`: the process that changes messages; `smtpeter up` or a service manager starts it."""
+
+from datetime import UTC, datetime
+
+import typer
+
+from filters import server
+from filters.job import Envelope, Job, Site
+from filters.mail.message import Message
+from filters.pipeline import transform
+from filters.sign_dkim import KeySigner
+from policy.domains import Algorithm, new_private_key
+from policy.options import Options
+from smtpeter import sample, wiring
+from smtpeter.cli import settings_of
+from smtpeter.process import mail_group, socket_paths, start_log
+
+REHEARSALS = 20  # enough for the interpreter to settle on the code it specialises
+
+
+def milter(context: typer.Context) -> None:
+    """Serve the milter socket."""
+    start_log()
+    settings = settings_of(context)
+    wiring.master_key(settings)  # a missing key stops the start, not the first mail
+    server.serve(
+        socket_paths(settings)["milter"],
+        group=mail_group(),
+        workers=settings.milter_workers,
+        deadline=settings.milter.deadline,
+        make_senders=lambda: wiring.make_senders(settings),
+        rehearse=rehearse,
+    )
+
+
+def rehearse() -> None:
+    """Runs the sample through every filter a few times, signed with a key that is thrown away."""
+    key = KeySigner.load("example.com", "rehearsal", Algorithm.ED25519, new_private_key(Algorithm.ED25519))
+    job = Job(
+        login="",
+        account="",
+        envelope=Envelope(mail_from="", rcpt_to=()),
+        options=Options(inlinecss=True),
+        message=Message.parse(sample.newsletter(datetime.now(UTC), "<rehearsal@example.com>")),
+    )
+    site = Site(signers=lambda domain: (key,), now=0)
+    for _ in range(REHEARSALS):
+        transform(job, site)
