@@ -67,10 +67,15 @@ class Relay(Section):
     """Folder that keeps every outgoing message as a file; nothing leaves the host."""
 
 
-def _own_name() -> str:
-    name = socket.getfqdn()
-    # Where the resolver knows no better, the name set on the host is the one its people know.
-    return socket.gethostname() if name.startswith("localhost") else name
+def _own_name(hosts: Path = Path("/etc/hosts")) -> str:
+    """The host's name, with its domain where /etc/hosts has it (hosts(5)); the DNS is not asked, it may not answer."""
+    name = socket.gethostname()
+    try:
+        lines = [line.partition("#")[0].split()[1:] for line in hosts.read_text().splitlines()]
+    except (OSError, UnicodeDecodeError):
+        return name
+    full = (word for words in lines if name in words for word in words if word.startswith(f"{name}."))
+    return next(full, name)
 
 
 class Settings(Section):

@@ -79,7 +79,7 @@ def _set_up(place: Path) -> dict[str, Any]:
 def _send(place: Path, ports: Ports, login: dict[str, Any], message: bytes) -> None:
     (place / "records.json").write_text(json.dumps(login["records"]))
     trust = ssl.create_default_context(cafile=str(place / "data" / "tls" / "certificate.pem"))
-    with smtplib.SMTP("localhost", ports.submission, timeout=30) as client:
+    with smtplib.SMTP("localhost", ports.submission, local_hostname="localhost", timeout=30) as client:
         client.starttls(context=trust)
         client.login(login["name"], login["password"])
         client.sendmail(sample.SENDER, [sample.RECIPIENT], message)

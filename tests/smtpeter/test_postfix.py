@@ -215,7 +215,7 @@ def test_mail_goes_through_and_survives_the_death_of_master(instance: Instance, 
         assert supervisor.wait_until(instance.ready, 20, "Postfix")
         assert time.monotonic() - began < 2
 
-        with smtplib.SMTP("127.0.0.1", instance.ports.submission, timeout=20) as client:
+        with smtplib.SMTP("127.0.0.1", instance.ports.submission, local_hostname="client.test", timeout=20) as client:
             client.sendmail(
                 "a@example.com",
                 ["b@example.org", "c@example.org"],
@@ -233,7 +233,7 @@ def test_mail_goes_through_and_survives_the_death_of_master(instance: Instance, 
         assert envelope["mail_parameters"]["ENVID"] == "Ab"
 
         # A session that is open keeps its smtpd(8) alive, and the port taken, unless somebody ends it.
-        with smtplib.SMTP("127.0.0.1", instance.ports.submission, timeout=20) as client:
+        with smtplib.SMTP("127.0.0.1", instance.ports.submission, local_hostname="client.test", timeout=20) as client:
             pid = supervisor.pid("postfix")
             assert pid is not None
             os.kill(pid, signal.SIGKILL)
@@ -242,7 +242,7 @@ def test_mail_goes_through_and_survives_the_death_of_master(instance: Instance, 
             with pytest.raises(smtplib.SMTPServerDisconnected):
                 client.noop()
             client.close()
-        with smtplib.SMTP("127.0.0.1", instance.ports.smtp, timeout=20) as client:
+        with smtplib.SMTP("127.0.0.1", instance.ports.smtp, local_hostname="client.test", timeout=20) as client:
             client.sendmail("a@example.com", ["b@example.org"], b"Subject: two\r\n\r\nhi\r\n")
         assert supervisor.wait_until(lambda: len(captured(out)) == 2, 20, "the second message")
         assert "master" in alive(instance)
@@ -266,7 +266,7 @@ def test_nothing_is_left_when_the_supervisor_is_killed(instance: Instance) -> No
         end = time.monotonic() + 20
         while not instance.ready() and time.monotonic() < end:
             time.sleep(0.02)
-        with smtplib.SMTP("127.0.0.1", instance.ports.smtp, timeout=20) as client:
+        with smtplib.SMTP("127.0.0.1", instance.ports.smtp, local_hostname="client.test", timeout=20) as client:
             assert {"master", "qmgr", "smtpd"} <= set(alive(instance))
             process.kill()
             process.wait()

@@ -1,9 +1,10 @@
+import socket
 from pathlib import Path
 
 import pytest
 
 from smtpeter.errors import UserError
-from smtpeter.settings import load
+from smtpeter.settings import _own_name, load
 
 
 def test_every_key_has_a_default(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -20,6 +21,18 @@ def test_the_file_in_the_current_folder_is_found(tmp_path: Path, monkeypatch: py
     monkeypatch.chdir(tmp_path)
     Path("smtpeter.toml").write_text('hostname = "mail.example.com"\n')
     assert load(None).contact == "postmaster@mail.example.com"
+
+
+def test_the_name_of_the_host_comes_from_the_host_alone(tmp_path: Path) -> None:
+    name, hosts = socket.gethostname(), tmp_path / "hosts"
+    for text, expected in (
+        (f"127.0.1.1 {name}.example.com {name} # ours\n", f"{name}.example.com"),
+        (f"127.0.0.1 localhost\n# 10.0.0.1 {name}.example.com {name}\n", name),
+        ("", name),
+    ):
+        hosts.write_text(text)
+        assert _own_name(hosts) == expected
+    assert _own_name(tmp_path / "none") == name
 
 
 def test_paths_are_relative_to_the_file(tmp_path: Path) -> None:

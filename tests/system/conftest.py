@@ -132,7 +132,8 @@ class Service:
 
     def client(self, login: Login | None = None) -> smtplib.SMTP:
         """A session on the submission port after STARTTLS, logged in."""
-        client = smtplib.SMTP("localhost", self.submission, timeout=SECONDS)
+        # With a name of its own, or the library asks the DNS for one.
+        client = smtplib.SMTP("localhost", self.submission, local_hostname="client.test", timeout=SECONDS)
         try:
             client.starttls(context=self.trust)
             client.ehlo()

@@ -66,9 +66,11 @@ def test_before_tls_there_is_starttls_and_no_auth(service, listener: str) -> Non
 def test_after_tls_everything_a_client_needs_is_offered(service, listener: str) -> None:
     port = getattr(service, listener)
     if listener == "submissions":
-        client: smtplib.SMTP = smtplib.SMTP_SSL("localhost", port, timeout=20, context=service.trust)
+        client: smtplib.SMTP = smtplib.SMTP_SSL(
+            "localhost", port, timeout=20, context=service.trust, local_hostname="client.test"
+        )
     else:
-        client = smtplib.SMTP("localhost", port, timeout=20)
+        client = smtplib.SMTP("localhost", port, local_hostname="client.test", timeout=20)
         client.starttls(context=service.trust)
     with client:
         client.ehlo()
