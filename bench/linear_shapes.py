@@ -170,7 +170,7 @@ def structure_shapes() -> Iterator[Shape]:
         "blank ends": b"x \r\n",
     }.items():
         maker = lambda count, p=piece: partial(transfer.encode, p * count, "quoted-printable")  # noqa: E731
-        yield Shape(f"{name}, to quoted-printable", 500_000, maker)
+        yield Shape(f"{name}, to quoted-printable", 2_000_000, maker)
     yield Shape("one long line, fitted", 2_000_000, lambda count: fitted(b"x" * count))
     yield Shape("long lines, fitted", 2_000, lambda count: fitted((b"x" * 1_000 + b"\r\n") * count))
     yield Shape("blanks, hashed", 2_000_000, lambda count: partial(relaxed.relaxed_body_hash, b" " * count))

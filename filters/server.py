@@ -5,7 +5,6 @@ the end of the body; a refusal with its own text; 451 for everything unexpected,
 ACCEPT is never returned: Postfix would stop asking for this session.
 """
 
-import json
 import logging
 import os
 import shutil
@@ -25,6 +24,7 @@ from filters.prefork import Prefork
 from filters.runner import Ledger, Runner
 from filters.senders import MakeSenders, Sender, Senders
 from journal.event import Event, Kind
+from policy.log_line import shown
 from policy.reply import TROUBLE, Refused, Reply
 
 log = logging.getLogger("smtpeter.milter")
@@ -58,7 +58,7 @@ class Session(Milter.Base):
             # Most sessions are of a sender just seen: no trip to the other thread for them.
             self._sender = self.senders.recall(name) or self.runner.ask(partial(self.senders.authorise, name))
         except Refused as refusal:
-            log.info("login=%s verdict=refused reply=%s", _shown(name) or "-", json.dumps(str(refusal)))
+            log.info("login=%s verdict=refused reply=%s", shown(name), shown(str(refusal)))
             return self._refuse(refusal.reply)
         except Exception:
             log.exception("verdict=failed stage=MAIL")
@@ -94,14 +94,14 @@ class Session(Milter.Base):
         sender = self._sender
         if sender is None:
             # Postfix went on after a rejected message without a new MAIL (seen on 3.7.11).
-            log.error("queue_id=%s verdict=failed reason=%s", queue_id, '"end of message without its own MAIL"')
+            log.error("queue_id=%s verdict=failed reason=%s", queue_id, shown("end of message without its own MAIL"))
             return self._refuse(TROUBLE)
         try:
             result = self._run(sender)
             for edit in result.edits:
                 self._send(edit)
         except Refused as refusal:
-            log.info("queue_id=%s login=%s verdict=refused reply=%s", queue_id, sender.login.name, json.dumps(str(refusal)))
+            log.info("queue_id=%s login=%s verdict=refused reply=%s", queue_id, sender.login.name, shown(str(refusal)))
             return self._refuse(refusal.reply)
         except Exception:
             log.exception("queue_id=%s login=%s verdict=failed", queue_id, sender.login.name)
@@ -155,11 +155,11 @@ def report(queue_id: str, result: Result) -> list[str]:
     job = result.job
     decision = (
         f"queue_id={queue_id} login={job.login} account={job.account} verdict=accepted recipients={len(job.envelope.rcpt_to)}"
-        f" properties={','.join(job.options.properties)} images={job.options.images.value} tags={_shown(';'.join(job.tags))}"
+        f" properties={','.join(job.options.properties)} images={job.options.images.value} tags={shown(';'.join(job.tags))}"
         f" {_summary(job.events)}"
     )
     return [decision.rstrip()] + [
-        f"queue_id={queue_id} event={event.kind} subject={_shown(event.subject)} reason={_shown(event.reason)}"
+        f"queue_id={queue_id} event={event.kind} subject={shown(event.subject)} reason={shown(event.reason)}"
         for event in job.events
         if event.kind in (Kind.WARNING, Kind.FALLBACK, Kind.SKIPPED, Kind.REENCODED)
     ]
@@ -171,12 +171,7 @@ def _summary(events: tuple[Event, ...]) -> str:
     for event in events:
         if event.kind in words:
             found.setdefault(words[event.kind], []).append(f"{event.subject}: {event.reason}" if event.reason else event.subject)
-    return " ".join(f"{word}={_shown(', '.join(subjects))}" for word, subjects in found.items())
-
-
-def _shown(text: str) -> str:
-    # Client text is shown as JSON: ASCII, one line, no control character.
-    return text if text.isascii() and text.isprintable() and " " not in text and '"' not in text else json.dumps(text)
+    return " ".join(f"{word}={shown(', '.join(subjects))}" for word, subjects in found.items())
 
 
 def _address(argument: bytes) -> str:

@@ -20,7 +20,8 @@ from dataclasses import dataclass
 
 from policy.access import decide
 from policy.account import Account
-from policy.client import Client, Clients, shown
+from policy.client import Client, Clients
+from policy.log_line import shown
 from policy.login import NAME, Login
 from policy.reply import AUTHENTICATION_REQUIRED, TLS_REQUIRED, TROUBLE, Reply
 from policy.stores import LoginStore, StoreUnavailable

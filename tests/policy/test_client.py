@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from policy.client import SHOWN, shown
+from policy.log_line import SHOWN, shown
 
 
 @pytest.mark.parametrize(

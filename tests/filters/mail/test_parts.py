@@ -316,7 +316,7 @@ def test_real_messages_come_back_unchanged(corpus):
         message = parse(raw)
         for part in scan(message).leaves:
             changed += check_replacement(message, part, b"New <b>text</b>\r\n")
-    assert changed >= 10
+    assert changed >= 8
 
 
 # Generated trees.
