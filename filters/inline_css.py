@@ -18,7 +18,7 @@ from css_inline import CSSInliner
 from filters.job import Job, Site
 from filters.mail.declarations import well_formed, written
 from filters.mail.outline import SPACED_IMPORTANT, Outline, StyleAttribute
-from filters.mail.workload import MAX_TAGS, TOO_MANY_TAGS, refusal
+from filters.mail.workload import MAX_SECONDS, MAX_TAGS, TOO_MANY_TAGS, refusal
 from filters.rewrite import Rewritten, Unsound, rewrite_html
 
 Splice = tuple[int, int, str]
@@ -48,8 +48,8 @@ def inline_css(job: Job, _site: Site) -> Job:
     return rewrite_html(job, "inlinecss", _rewritten)
 
 
-def _rewritten(source: str) -> Rewritten:
-    inlined = inline(source)
+def _rewritten(source: str, parts: int) -> Rewritten:
+    inlined = inline(source, MAX_SECONDS / parts)
     text = spliced(source, inlined.splices)
     if text == source:
         return Rewritten(None, inlined.skipped or "no rule of a style sheet changes anything")
@@ -58,8 +58,11 @@ def _rewritten(source: str) -> Rewritten:
     return Rewritten(text)
 
 
-def inline(source: str) -> Inlined:
-    """The splices that inline the style sheets of `source`. Nothing that `source` may hold makes it raise."""
+def inline(source: str, seconds: float = MAX_SECONDS) -> Inlined:
+    """The splices that inline the style sheets of `source`. Nothing that `source` may hold makes it raise.
+
+    A document that css-inline would take more than about `seconds` for is skipped.
+    """
     if _STYLE.search(source) is None:
         return Inlined(skipped="no style sheet")
     if source.count("<") > 5 * MAX_TAGS:
@@ -70,7 +73,7 @@ def inline(source: str) -> Inlined:
         return Inlined(skipped="no style sheet")
     if document.is_doubtful(source):
         return Inlined(skipped="tags inside raw text or attributes, next to svg, math, select, frameset or noscript")
-    if reason := refusal(source, css, document.names, document.attributes):
+    if reason := refusal(source, css, document.names, document.attributes, seconds):
         return Inlined(skipped=reason)
     if (marks := _marks(source)) is None:
         return Inlined(skipped="no attribute name is free")

@@ -20,13 +20,20 @@ from policy.reply import Refused, malformed
 
 MAX_FIELD = 59_000  # octets; with a milter Postfix cuts a field at 60,000 without a word (cleanup_message.c)
 MAX_FIELDS = 10_000
+MAX_CONTROL = 1_000  # control fields; Postfix takes time for each that is removed
 MAX_TAGS = 50
 MAX_TAG = 128  # characters
 
 _CONTROL = re.compile(rb"x-smtpeter(?:-[!-9;-~]*)?", re.IGNORECASE)
-_CONTROL_LINE = re.compile(rb"[^!-~]*x-smtpeter(?:-[^:\r\n]*)?[ \t]*:", re.IGNORECASE)
-_FIELD_LINE = re.compile(rb"[!-9;-~]+[ \t]*:")
-_BAD_TAG = re.compile(r"[\s;\x00-\x1f\x7f]")
+# Also without its colon: then it is itself the line that is no field.
+_CONTROL_LINE = re.compile(rb"[^!-~]*x-smtpeter(?:-[^: \t\r\n]*)?[ \t]*(?::|\Z)", re.IGNORECASE)
+_FIELD_LINE = re.compile(rb"[!-9;-~]{1,2000}[ \t]*:")  # Postfix reads lines in pieces of 2048 octets
+# Also what shows as nothing or turns the text around it: controls, bidirectional marks, what could not be decoded.
+_BAD_TAG = re.compile(r"[\s;\x00-\x1f\x7f-\x9f\u200b-\u200f\u202a-\u202e\u2060-\u2069\ufeff\ufffd\ud800-\udfff]")
+_ENCODED_WORD = re.compile(r"=\?([^?]*)\?[bBqQ]\?[^?]*\?=")  # RFC 2047 2
+_CHARSET = re.compile(r"utf-8|us-ascii|iso-8859-[0-9]{1,2}|windows-125[0-9]", re.IGNORECASE)
+_BOUNDARY = re.compile(rb"boundary[ \t]*=[ \t]*\"?([^\";]+)", re.IGNORECASE)
+_MAX_ENCODED = 8_192  # characters of a field with encoded words; the library takes quadratic time for them
 
 
 def is_control(field: Field) -> bool:
@@ -38,6 +45,8 @@ def check_header(message: Message) -> None:
     """Refuses a header that cannot be read as its sender meant it. Raises Refused (550 5.6.0)."""
     if len(message.fields) > MAX_FIELDS:
         raise Refused(malformed(f"The header has more than {MAX_FIELDS} fields"))
+    if sum(map(is_control, message.fields)) > MAX_CONTROL:
+        raise Refused(malformed(f"The header has more than {MAX_CONTROL} X-SMTPeter fields"))
     for field in message.fields:
         if len(field.name) + len(field.value) >= MAX_FIELD:
             name = field.name[:40].decode("ascii", "replace")
@@ -80,6 +89,10 @@ def read_tags(value: bytes) -> tuple[list[str], int]:
     """The tags in a field's text, and how many could not be used: inner blank, semicolon, control character, too long."""
     text = value.decode("utf-8", "replace")
     if "=?" in text:
+        charsets = _ENCODED_WORD.findall(text)
+        # Python would try any of its codecs, and some take minutes.
+        if len(text) > _MAX_ENCODED or not all(map(_CHARSET.fullmatch, charsets)):
+            return [], 1
         try:
             text = str(make_header(decode_header(text)))  # RFC 2047
         except (HeaderParseError, LookupError, UnicodeError, ValueError):
@@ -123,4 +136,7 @@ def _first_block(body: bytes) -> Iterator[bytes]:
 def _is_content(message: Message, first: bytes) -> bool:
     content_type = message.first(b"content-type")
     kind = content_type.text.lower() if content_type else b""
-    return (kind.startswith(b"multipart/") and first.startswith(b"--")) or kind.startswith(b"message/")
+    if kind.startswith(b"multipart/"):
+        boundary = _BOUNDARY.search(content_type.text) if content_type else None
+        return first.startswith(b"--" + (boundary[1].strip() if boundary else b""))
+    return kind.startswith(b"message/")

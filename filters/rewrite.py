@@ -28,7 +28,8 @@ class Rewritten:
     skipped: str = ""
 
 
-Rewriter = Callable[[str], Rewritten]
+Rewriter = Callable[[str, int], Rewritten]
+"""Takes a text, and how many of its kind the message has: they share the time one message may take."""
 
 
 class Unsound(Exception):
@@ -46,7 +47,7 @@ def rewrite_html(job: Job, feature: str, rewriter: Rewriter) -> Job:
     changes: dict[Part, bytes] = {}
     try:
         for part in shown:
-            changed, reason = _rewrite_part(job.message, part, rewriter)
+            changed, reason = _rewrite_part(job.message, part, lambda text: rewriter(text, len(shown)))
             if changed is None:
                 job = job.noting(Kind.SKIPPED, feature, reason)
             else:
@@ -61,7 +62,7 @@ def rewrite_html(job: Job, feature: str, rewriter: Rewriter) -> Job:
     return replace(job, message=message).noting(Kind.APPLIED, feature)
 
 
-def _rewrite_part(message: Message, part: Part, rewriter: Rewriter) -> tuple[bytes | None, str]:
+def _rewrite_part(message: Message, part: Part, rewriter: Callable[[str], Rewritten]) -> tuple[bytes | None, str]:
     if part.opaque:
         return None, part.opaque
     try:

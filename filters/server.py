@@ -31,6 +31,7 @@ log = logging.getLogger("smtpeter.milter")
 
 NAME = "smtpeter"
 IDLE_SECONDS = 7200  # how long libmilter keeps a session Postfix says nothing on
+REPORTED = 20  # events of one message that get a line each
 BACKLOG = 512  # connections that wait for a worker
 
 
@@ -158,11 +159,14 @@ def report(queue_id: str, result: Result) -> list[str]:
         f" properties={','.join(job.options.properties)} images={job.options.images.value} tags={shown(';'.join(job.tags))}"
         f" {_summary(job.events)}"
     )
-    return [decision.rstrip()] + [
+    lines = [
         f"queue_id={queue_id} event={event.kind} subject={shown(event.subject)} reason={shown(event.reason)}"
         for event in job.events
         if event.kind in (Kind.WARNING, Kind.FALLBACK, Kind.SKIPPED, Kind.REENCODED)
     ]
+    if len(lines) > REPORTED:
+        lines[REPORTED:] = [f"queue_id={queue_id} event=more count={len(lines) - REPORTED}"]
+    return [decision.rstrip(), *lines]
 
 
 def _summary(events: tuple[Event, ...]) -> str:

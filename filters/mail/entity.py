@@ -18,6 +18,7 @@ _TYPE = re.compile(rb"(" + _TOKEN + rb"/" + _TOKEN + rb")[ \t]*(?=;|\Z)")
 _PARAMETER = re.compile(rb";[ \t;]*(?:(" + _TOKEN + rb')[ \t]*=[ \t]*(?:"((?:[^"\\]|\\.)*)"|([^\s;"(),<>\\]+)))?[ \t]*(?=;|\Z)')
 # Wider than RFC 2046 5.1.1, since mailers are; but no blank at an end, no quote, no backslash, no 8-bit.
 _BOUNDARY = re.compile(rb"[!#-\[\]-~](?:[ !#-\[\]-~]*[!#-\[\]-~])?")
+_DISPOSITION = re.compile(r"[!#-'*+.0-9a-z^_`|~-]+")  # RFC 2183 2: a token
 _NAMES = {
     b"content-type": "Content-Type",
     b"content-transfer-encoding": "Content-Transfer-Encoding",
@@ -80,6 +81,8 @@ def read(fields: Iterable[Field], default: Entity = PLAIN) -> Entity:
     encoding = _word(found.get(b"content-transfer-encoding", b""))
     disposition = _word(found.get(b"content-disposition", b"").partition(b";")[0])
     unclear = "two Content-Disposition fields" if twice else ""
+    if disposition and not _DISPOSITION.fullmatch(disposition):
+        unclear = "Content-Disposition cannot be read"
     entity = _typed(found.get(b"content-type"), default, encoding, disposition, unclear)
     if folded and entity.multipart and b" " in entity.boundary:
         return Entity(defect="a boundary that may be folded")  # not every reader unfolds inside quotes

@@ -39,7 +39,8 @@ def _long_field(field: Field) -> bool:
 
 
 def _foldable(field: Field) -> bool:
-    if not _long_field(field):
+    # Not every reader unfolds inside the quotes of a boundary.
+    if not _long_field(field) or field.name.lower() == b"content-type":
         return False
     try:
         field.value.decode("utf-8")

@@ -107,6 +107,8 @@ class _Scanner:
         if entity.content_type in _SEALED or entity.content_type.startswith("message/"):
             opaque = opaque or entity.content_type
         if entity.multipart:
+            if entity.disposition not in ("", "inline"):
+                opaque = opaque or entity.unclear or "inside an attachment"
             self.multipart(entity, body, parents, opaque)
             return
         self.leaves.append(

@@ -30,7 +30,7 @@ def decode(data: bytes, encoding: str) -> bytes:
         if _DAMAGED.search(data):
             raise ValueError("an equals sign that begins no code of quoted-printable")
         return binascii.a2b_qp(data)
-    raise ValueError(f"unknown transfer encoding {encoding!r}")
+    raise ValueError("unknown transfer encoding")
 
 
 def encode(data: bytes, encoding: str) -> bytes:

@@ -113,8 +113,8 @@ class Shape:
         )
 
 
-def refusal(source: str, css: str, names: Sequence[str], attributes: Sequence[str]) -> str:
-    """Why css-inline is not to be called, or empty.
+def refusal(source: str, css: str, names: Sequence[str], attributes: Sequence[str], seconds: float = MAX_SECONDS) -> str:
+    """Why css-inline is not to be called, or empty: it would crash, or take more than about `seconds`.
 
     `css` holds at least all style sheets of `source`; `names` and `attributes` are those of its start tags, as written.
     """
@@ -125,17 +125,17 @@ def refusal(source: str, css: str, names: Sequence[str], attributes: Sequence[st
     if _BLANKS_BEFORE_MARK.search(css):
         return "a long run of blanks in a style sheet"
     crude = _crude(source, names, attributes)
-    if crude is not None and _seconds(Sheet.rough(css), crude) <= MAX_SECONDS:
+    if crude is not None and _seconds(Sheet.rough(css), crude) <= seconds:
         return ""
     sheet = Sheet.measure(css)
-    if crude is not None and _seconds(sheet, crude) <= MAX_SECONDS:
+    if crude is not None and _seconds(sheet, crude) <= seconds:
         return ""
     shape = _shape(source)
     if shape.depth > MAX_DEPTH:
         return f"elements nested more than {MAX_DEPTH} deep"
     if shape.loose > MAX_LOOSE_FORMATTING:
         return f"more than {MAX_LOOSE_FORMATTING} unclosed formatting elements"
-    return "too much work" if _seconds(sheet, shape) > MAX_SECONDS else ""
+    return "too much work" if _seconds(sheet, shape) > seconds else ""
 
 
 def _seconds(sheet: Sheet, shape: Shape) -> float:

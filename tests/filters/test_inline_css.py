@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from filters.inline_css import inline, only_styles_changed, spliced
 from filters.mail.declarations import split
 from filters.mail.markup import attributes, start_tags, value
+from filters.mail.workload import MAX_SECONDS
 
 SHEET = "<style>p{color:red;margin:0 !important}td {font-family: helvetica, sans-serif}</style>"
 
@@ -401,3 +402,11 @@ def test_hostile_document(name: str, root: Path) -> None:
     )
     assert done.returncode == 0, done.stderr
     assert float(done.stdout) < 2
+
+
+def test_the_time_of_a_message_is_shared_among_its_parts():
+    sheet = "<style>p{" + "".join(f"a{number}:b;" for number in range(100)) + "}</style>"
+    heavy = sheet + "<p>x</p>" * 200
+    assert inline(heavy).skipped == ""
+    assert inline(heavy, MAX_SECONDS / 130).skipped == "too much work"
+    assert inline("<style>p{color:red}</style><p>x</p>", MAX_SECONDS / 3).skipped == ""

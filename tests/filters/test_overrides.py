@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from filters.job import Envelope, Job
 from filters.mail.message import Field, Message
-from filters.overrides import MAX_FIELD, MAX_FIELDS, apply_overrides, check_header, is_control, read_tags, strip
+from filters.overrides import MAX_CONTROL, MAX_FIELD, MAX_FIELDS, apply_overrides, check_header, is_control, read_tags, strip
 from journal.event import Kind
 from policy.options import OPTIONS, Images, Options
 from policy.reply import Refused
@@ -121,6 +121,13 @@ def test_no_control_field_stays_and_nothing_else_goes(fields) -> None:
         (b" =?utf-8?q?caf=C3=A9=2Ctea?=", ["café", "tea"], 0),
         (b" =?nonsense?q?caf?=", [], 1),
         (" grün".encode(), ["grün"], 0),
+        (b" =?punycode?q?" + b"a" * 5000 + b"?=", [], 1),
+        (b" =?idna?b?YQ==?=, =?utf-8?q?a?=", [], 1),
+        (b" =?iso-8859-1?q?gr=FCn?=", ["grün"], 0),
+        (b" =?utf-8?q?a?=," + b" " * 8192, ["a"], 0),
+        (b" =?utf-8?q?" + b"a" * 8192 + b"?=", [], 1),
+        (" a\u202eb, \ufeffc, d\u200be".encode(), [], 3),
+        (b" \xff\xfe", [], 1),
     ],
 )
 def test_tags_are_split_and_judged_one_by_one(value: bytes, tags: list[str], dropped: int) -> None:
@@ -147,6 +154,9 @@ PUSHED = {  # a line ended the header early, and a control field came after it
     "name with 8-bit": b"X-SMTPeter-Inlin\xe9CSS: true\r\n\r\n",
     "neighbour with 8-bit name": b"Betr\xe9ff: x\r\nX-SMTPeter-InlineCSS: true\r\n\r\n",
     "no end": b"junk\r\nX-SMTPeter: 1",
+    "without its colon": b"X-SMTPeter-InlineCSS\r\nSubject: x\r\n\r\n",
+    "its colon in the next line": b"X-SMTPeter-InlineCSS\r\n : true\r\n\r\n",
+    "a name longer than Postfix reads": b"X" * 3000 + b": y\r\nX-SMTPeter-InlineCSS: true\r\n\r\n",
 }
 
 
@@ -155,6 +165,12 @@ def test_a_control_field_that_slipped_into_the_body_is_refused(body: bytes) -> N
     with pytest.raises(Refused, match=r"^550 5\.6\.0 Malformed header") as caught:
         check_header(job((b"From", b" a@example.com"), body=body).message)
     assert str(caught.value).isascii()
+
+
+def test_a_line_like_a_boundary_is_no_part_where_the_boundary_is_another() -> None:
+    fields = (b"Content-Type", b' multipart/mixed; boundary="b"')
+    with pytest.raises(Refused, match="Malformed header"):
+        check_header(job(fields, body=b"--oops\r\nX-SMTPeter-InlineCSS: true\r\n\r\n--b\r\n").message)
 
 
 CONTENT = {
@@ -189,6 +205,12 @@ def test_a_field_that_postfix_would_cut_is_refused() -> None:
     check_header(job((b"References", b"x" * (MAX_FIELD - 11))).message)
     with pytest.raises(Refused, match=r"^550 5\.6\.0 The header field References is longer"):
         check_header(job((b"References", b"x" * (MAX_FIELD - 10))).message)
+
+
+def test_control_fields_without_end_are_refused() -> None:
+    check_header(job(*[(b"X-SMTPeter-Tags", b" a")] * MAX_CONTROL).message)
+    with pytest.raises(Refused, match=r"^550 5\.6\.0 The header has more than 1000 X-SMTPeter fields"):
+        check_header(job(*[(b"X-SMTPeter-Tags", b" a")] * (MAX_CONTROL + 1)).message)
 
 
 def test_a_header_without_end_is_refused() -> None:

@@ -47,7 +47,7 @@ def job(raw: bytes) -> Job:
     return Job(login="0" * 32, account="shop", envelope=envelope, options=Options(), message=Message.parse(raw))
 
 
-def italic(source: str) -> Rewritten:
+def italic(source: str, parts: int) -> Rewritten:
     return Rewritten(source.replace("b>", "i>"))
 
 
@@ -67,7 +67,7 @@ def test_only_html_that_is_shown_is_rewritten() -> None:
 
 
 def test_what_a_rewriter_declines_is_not_touched() -> None:
-    done = rewrite_html(job(MIXED), "italic", lambda source: Rewritten(None, "nothing to do"))
+    done = rewrite_html(job(MIXED), "italic", lambda source, parts: Rewritten(None, "nothing to do"))
     assert bytes(done.message) == MIXED
     assert kinds(done) == [(Kind.SKIPPED, "nothing to do")]
 
@@ -94,8 +94,26 @@ def test_what_cannot_be_edited_says_why(raw: bytes, reason: str) -> None:
     assert reason in done.events[0].reason
 
 
+@pytest.mark.parametrize(
+    "disposition",
+    [b"attachment (x)", b'"attachment"', b"(x) attachment", b"ATTACHMENT; filename=x", b"attachment"],
+)
+def test_an_attachment_is_one_however_it_is_written(disposition: bytes) -> None:
+    raw = b"Content-Type: text/html\r\nContent-Disposition: " + disposition + b"\r\n\r\n<b>x</b>\r\n"
+    done = rewrite_html(job(raw), "italic", italic)
+    assert bytes(done.message) == raw
+    assert [event.kind for event in done.events] == [Kind.SKIPPED]
+
+
+def test_what_is_inside_an_attached_multipart_is_attached() -> None:
+    raw = MIXED.replace(b'boundary="a"\r\n', b'boundary="a"\r\nContent-Disposition: attachment\r\n')
+    done = rewrite_html(job(raw), "italic", italic)
+    assert bytes(done.message) == raw
+    assert kinds(done) == [(Kind.SKIPPED, "inside an attachment")]
+
+
 def test_a_bug_in_a_feature_costs_the_feature_not_the_mail() -> None:
-    def broken(source: str) -> Rewritten:
+    def broken(source: str, parts: int) -> Rewritten:
         raise RuntimeError(source)
 
     done = rewrite_html(job(MIXED), "italic", broken)
@@ -105,7 +123,7 @@ def test_a_bug_in_a_feature_costs_the_feature_not_the_mail() -> None:
 
 
 def test_a_feature_that_oversteps_is_undone() -> None:
-    def overstep(source: str) -> Rewritten:
+    def overstep(source: str, parts: int) -> Rewritten:
         raise Unsound("more than styles would change")
 
     done = rewrite_html(job(MIXED), "italic", overstep)

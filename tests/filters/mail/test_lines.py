@@ -115,3 +115,8 @@ def test_a_long_field_that_is_not_utf_8_stays_because_the_milter_could_not_write
     folded = fit(Message((utf8,), b""))[0].fields[0]
     assert folded != utf8
     assert relaxed(folded) == relaxed(utf8)
+
+
+def test_a_content_type_is_not_folded_because_readers_disagree_on_blanks_in_quotes():
+    field = Field(b"Content-Type", b' multipart/alternative; x="' + b"a" * 980 + b'"; boundary="b c"')
+    assert fit(Message((field,), b""))[0].fields == (field,)
