@@ -100,21 +100,21 @@ def only_styles_changed(source: str, result: str, splices: Iterable[Splice], doc
 
     `document` is the outline of `source` where it is at hand.
 
-    Taking the splices out of `result` must give `source`; each must lie in a start tag of its own, where it replaces the
+    The splices must make `result` of `source`; each must lie in a start tag of its own, where it replaces the
     style attribute or, if there is none, follows the name; and its text must be one attribute that nothing can break out of.
     """
     splices = tuple(splices)
-    if not splices:
-        return source == result
+    if spliced(source, splices) != result:
+        return False
     document = document or Outline(source)
     owns: dict[str, StyleAttribute | None] = {}
     texts: dict[str, bool] = {}
-    at = there = 0
     previous = -1
     for start, end, text in splices:
         number = bisect_right(document.name_ends, start) - 1
         if number <= previous:
             return False
+        previous = number
         attributes, name_end = document.attributes[number], document.name_ends[number]
         own = owns[attributes] if attributes in owns else owns.setdefault(attributes, StyleAttribute.find(attributes))
         place = (name_end, name_end, " ") if own is None else (name_end + own.start, name_end + own.end, "s")
@@ -122,11 +122,7 @@ def only_styles_changed(source: str, result: str, splices: Iterable[Splice], doc
             return False
         if not (texts[text] if text in texts else texts.setdefault(text, bool(_STYLE_ATTRIBUTE.fullmatch(text)))):
             return False
-        if source[at:start] != result[there : there + start - at] or not result.startswith(text, there + start - at):
-            return False
-        there += start - at + len(text)
-        at, previous = end, number
-    return source[at:] == result[there:]
+    return True
 
 
 class _Unusable(Exception):

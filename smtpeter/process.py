@@ -16,6 +16,9 @@ def start_log() -> None:
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(logging.Formatter("%(asctime)s %(name)s[%(process)d]: %(message)s", "%Y-%m-%dT%H:%M:%S"))
     logging.basicConfig(level=logging.INFO, handlers=[handler])
+    # No line tells of threads or source files, and finding them out for each one takes time.
+    logging.logThreads = logging.logMultiprocessing = False
+    logging._srcfile = None
     logging.getLogger("mail.log").setLevel(logging.WARNING)  # aiosmtpd's, a line for each command
 
 

@@ -19,9 +19,10 @@ def master_key(settings: Settings) -> bytes:
     return key
 
 
-def make_senders(settings: Settings) -> Senders:
-    """What the milter asks about logins and keys, with a store of its own."""
-    return Senders(SqlStore(settings.database_url), master_key=master_key(settings), postmaster=settings.contact)
+def make_senders(settings: Settings, store: SqlStore | None = None) -> Senders:
+    """What the milter asks about logins and keys; with a store of its own where none is given."""
+    store = store or SqlStore(settings.database_url)
+    return Senders(store, master_key=master_key(settings), postmaster=settings.contact)
 
 
 def remember_ports(settings: Settings) -> None:

@@ -1,5 +1,6 @@
 """`smtpeter milter`: the process that changes messages; `smtpeter up` or a service manager starts it."""
 
+from contextlib import suppress
 from datetime import UTC, datetime
 
 import typer
@@ -11,6 +12,8 @@ from filters.pipeline import transform
 from filters.sign_dkim import KeySigner
 from policy.domains import Algorithm, new_private_key
 from policy.options import Options
+from policy.stores import StoreUnavailable
+from policy.stores.sql import SqlStore
 from smtpeter import sample, wiring
 from smtpeter.cli import settings_of
 from smtpeter.process import mail_group, socket_paths, start_log
@@ -23,18 +26,27 @@ def milter(context: typer.Context) -> None:
     start_log()
     settings = settings_of(context)
     wiring.master_key(settings)  # a missing key stops the start, not the first mail
+    store = SqlStore(settings.database_url)
     server.serve(
         socket_paths(settings)["milter"],
         group=mail_group(),
         workers=settings.milter_workers,
         deadline=settings.milter.deadline,
-        make_senders=lambda: wiring.make_senders(settings),
-        rehearse=rehearse,
+        make_senders=lambda: wiring.make_senders(settings, store),
+        rehearse=lambda: rehearse(store),
     )
 
 
-def rehearse() -> None:
-    """Runs the sample through every filter a few times, signed with a key that is thrown away."""
+def rehearse(store: SqlStore) -> None:
+    """Asks the store what is asked for a message, and runs the sample through every filter a few times.
+
+    The key it is signed with is thrown away. The store is left without a connection: none survives a fork.
+    """
+    with suppress(StoreUnavailable):  # it may be back when the first message comes
+        store.login("")
+        store.account("")
+        store.signing_keys("")
+    store.close()
     key = KeySigner.load("example.com", "rehearsal", Algorithm.ED25519, new_private_key(Algorithm.ED25519))
     job = Job(
         login="",
