@@ -20,7 +20,7 @@ log = logging.getLogger("smtpeter.milter")
 
 # mallopt(3). Each thread of libmilter's pool would otherwise keep a heap of its own, and no heap would shrink.
 _M_TRIM_THRESHOLD, _M_ARENA_MAX = -1, -8
-_TRIM_OCTETS = 128 * 1024
+_TRIM_OCTETS = 2 * 1024 * 1024  # less than what one newsletter takes, and every message grows the heap anew
 GRACE = 25.0  # seconds a worker has to finish what it is at when it is told to stop
 _PR_SET_PDEATHSIG = 1
 
