@@ -207,15 +207,17 @@ def test_killed_at_any_moment_no_half_message_is_there_and_no_accepted_one_is_mi
     with ThreadPoolExecutor(8) as pool:
         sent = [pool.submit(deliver, number) for number in range(8)]
         dice = random.Random(7)
-        for _ in range(3):
-            before = len(accepted)
-            sink.supervisor.wait_until(lambda before=before: len(accepted) > before, 20, "a delivery")
-            time.sleep(dice.random() * 0.05)
-            pid = sink.supervisor.pid("capture")
-            assert pid is not None
-            os.kill(pid, signal.SIGKILL)
-        sink.supervisor.wait_until(lambda: sink.supervisor.pid("capture") not in {pid, None}, 20, "the sink")
-        done.set()
+        try:
+            for _ in range(3):
+                before = len(accepted)
+                sink.supervisor.wait_until(lambda before=before: len(accepted) > before, 20, "a delivery")
+                time.sleep(dice.random() * 0.05)
+                pid = sink.supervisor.pid("capture")
+                assert pid is not None
+                os.kill(pid, signal.SIGKILL)
+                sink.supervisor.wait_until(lambda pid=pid: sink.supervisor.pid("capture") not in {pid, None}, 20, "the sink")
+        finally:
+            done.set()  # or the threads would go on for ever, and the pool with them
         for one in sent:
             one.result()
     kept = set()
