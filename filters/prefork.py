@@ -21,6 +21,7 @@ log = logging.getLogger("smtpeter.milter")
 # mallopt(3). Each thread of libmilter's pool would otherwise keep a heap of its own, and no heap would shrink.
 _M_TRIM_THRESHOLD, _M_ARENA_MAX = -1, -8
 _TRIM_OCTETS = 2 * 1024 * 1024  # less than what one newsletter takes, and every message grows the heap anew
+_OBJECTS_PER_COLLECTION = 50_000
 GRACE = 25.0  # seconds a worker has to finish what it is at when it is told to stop
 _PR_SET_PDEATHSIG = 1
 
@@ -93,6 +94,8 @@ class Prefork:
             ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
             if os.getppid() != parent:
                 return
+            # A message makes thousands of objects and hardly a cycle: looking for cycles all the time finds nothing.
+            gc.set_threshold(_OBJECTS_PER_COLLECTION)
             signal.signal(signal.SIGALRM, signal.SIG_DFL)
             signal.pthread_sigmask(signal.SIG_SETMASK, set())
             self._work(index)
