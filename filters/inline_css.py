@@ -98,16 +98,14 @@ def spliced(source: str, splices: Iterable[Splice]) -> str:
 def only_styles_changed(source: str, result: str, splices: Iterable[Splice], document: Outline | None = None) -> bool:
     """Whether `result` is `source` but for style attributes: the check of `inline` by someone who does not trust it.
 
-    `document` is the outline of `source` where it is at hand.
-
     The splices must make `result` of `source`; each must lie in a start tag of its own, where it replaces the
     style attribute or, if there is none, follows the name; and its text must be one attribute that nothing can break out of.
+    `document` is the outline of `source` where it is at hand.
     """
     splices = tuple(splices)
     if spliced(source, splices) != result:
         return False
     document = document or Outline(source)
-    owns: dict[str, StyleAttribute | None] = {}
     texts: dict[str, bool] = {}
     previous = -1
     for start, end, text in splices:
@@ -115,8 +113,7 @@ def only_styles_changed(source: str, result: str, splices: Iterable[Splice], doc
         if number <= previous:
             return False
         previous = number
-        attributes, name_end = document.attributes[number], document.name_ends[number]
-        own = owns[attributes] if attributes in owns else owns.setdefault(attributes, StyleAttribute.find(attributes))
+        own, name_end = document.style(number), document.name_ends[number]
         place = (name_end, name_end, " ") if own is None else (name_end + own.start, name_end + own.end, "s")
         if (start, end, text[:1]) != place:
             return False
@@ -147,17 +144,12 @@ class _Calculation:
     def splices(self) -> list[Splice]:
         """The splices in order; raises _Unusable."""
         document = self._document
-        names, name_ends, all_attributes = document.names, document.name_ends, document.attributes
-        # Newsletters repeat themselves: what was thought over once is remembered.
-        owns: dict[str, StyleAttribute | None] = {}
+        names, name_ends = document.names, document.name_ends
+        # What was thought over once is remembered.
         inserted: dict[str, str] = {}
         splices: list[Splice] = []
         for number, style in sorted(self._styles().items()):
-            attributes = all_attributes[number]
-            if attributes in owns:
-                own = owns[attributes]
-            else:
-                own = owns[attributes] = StyleAttribute.find(attributes)
+            own = document.style(number)
             at = name_ends[number]
             if own is None:
                 if (text := inserted.get(style)) is None:

@@ -5,7 +5,7 @@ construction, not by care. A filter is run when its gate is open for the options
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from enum import StrEnum
 
 from filters.inline_css import inline_css
@@ -47,7 +47,7 @@ def transform(job: Job, site: Site) -> Result:
     """
     received = job.message
     check_header(received)
-    job = replace(apply_overrides(job)).noting(Kind.ATTEMPT, "message")
+    job = apply_overrides(job).noting(Kind.ATTEMPT, "message")
     for each in FILTERS:
         if each.gate(job.options):
             job = each.run(job, site)

@@ -19,6 +19,7 @@ import milter
 from filters.job import Envelope, Job, Result
 from filters.mail.edits import Edit, InsertField, RemoveField, ReplaceBody
 from filters.mail.message import Field, Message
+from filters.overrides import MAX_TAG, MAX_TAGS
 from filters.pipeline import transform
 from filters.prefork import Prefork
 from filters.runner import Ledger, Runner
@@ -32,6 +33,7 @@ log = logging.getLogger("smtpeter.milter")
 NAME = "smtpeter"
 IDLE_SECONDS = 7200  # how long libmilter keeps a session Postfix says nothing on
 REPORTED = 20  # events of one message that get a line each
+ALL_TAGS = MAX_TAGS * (MAX_TAG + 1)  # characters: the log is where the tags of a message are found
 BACKLOG = 512  # connections that wait for a worker
 
 
@@ -156,8 +158,8 @@ def report(queue_id: str, result: Result) -> list[str]:
     job = result.job
     decision = (
         f"queue_id={queue_id} login={job.login} account={job.account} verdict=accepted recipients={len(job.envelope.rcpt_to)}"
-        f" properties={','.join(job.options.properties)} images={job.options.images.value} tags={shown(';'.join(job.tags))}"
-        f" {_summary(job.events)}"
+        f" properties={','.join(job.options.properties)} images={job.options.images.value}"
+        f" tags={shown(';'.join(job.tags), ALL_TAGS)} {_summary(job.events)}"
     )
     lines = [
         f"queue_id={queue_id} event={event.kind} subject={shown(event.subject)} reason={shown(event.reason)}"

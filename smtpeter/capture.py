@@ -21,6 +21,7 @@ from pathlib import Path
 from aiosmtpd.smtp import SMTP, Envelope, Session
 
 from smtpeter import activation
+from smtpeter.durable import write_new
 from smtpeter.errors import UserError
 
 SOCKET = "capture"  # the name of the inherited socket
@@ -89,7 +90,7 @@ def keep(directory: Path, content: bytes, captured: Captured) -> str:
     drafts = [(directory / f".{name}{ending}.draft", directory / f"{name}{ending}") for ending in (".json", ".eml")]
     try:
         for (draft, _), part in zip(drafts, (envelope, content), strict=True):
-            _write(draft, part)
+            write_new(draft, part)
         # The message last: who sees it finds its envelope.
         for draft, final in drafts:
             draft.rename(final)
@@ -98,13 +99,6 @@ def keep(directory: Path, content: bytes, captured: Captured) -> str:
             draft.unlink(missing_ok=True)
     _sync(directory)
     return name
-
-
-def _write(path: Path, content: bytes) -> None:
-    with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
 
 
 def _sync(directory: Path) -> None:

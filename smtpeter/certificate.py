@@ -1,7 +1,6 @@
 """The certificate that clients see: a self-signed one for a first try, and what `smtpeter check` says about any."""
 
 import ipaddress
-import os
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -12,6 +11,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes, PublicKeyTypes
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
+from smtpeter.durable import write_new
 from smtpeter.errors import UserError
 
 # Longer-lived certificates are refused by some mail clients.
@@ -122,8 +122,5 @@ def _write(path: Path, content: bytes, mode: int) -> None:
     """Writes a file that is there whole or not at all."""
     draft = path.with_name(f".{path.name}.new")
     draft.unlink(missing_ok=True)
-    with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode), "wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
+    write_new(draft, content, mode)
     draft.replace(path)

@@ -1,13 +1,12 @@
 """The data folder: made where it is missing, opened where it is there."""
 
-import os
 import secrets
-from pathlib import Path
 
 from policy.domains import MASTER_KEY_LENGTH
 from policy.stores import StoreUnavailable
 from policy.stores.migrate import current_version, migrate, wanted_version
 from policy.stores.sql import SqlStore
+from smtpeter.durable import write_new
 from smtpeter.errors import UserError
 from smtpeter.settings import Settings
 
@@ -39,16 +38,7 @@ def prepare(settings: Settings) -> None:
         raise UserError(
             f"the master key {settings.master_key_file} is missing and DKIM keys are encrypted with it; put it back from a backup"
         )
-    write_secret(settings.master_key_file, secrets.token_bytes(MASTER_KEY_LENGTH))
-
-
-def write_secret(path: Path, content: bytes) -> None:
-    """Writes a new file that only its owner reads. Raises FileExistsError where there is one."""
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    with os.fdopen(descriptor, "wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
+    write_new(settings.master_key_file, secrets.token_bytes(MASTER_KEY_LENGTH))
 
 
 def open_store(settings: Settings) -> SqlStore:

@@ -19,9 +19,8 @@ def master_key(settings: Settings) -> bytes:
     return key
 
 
-def make_senders(settings: Settings, store: SqlStore | None = None) -> Senders:
-    """What the milter asks about logins and keys; with a store of its own where none is given."""
-    store = store or SqlStore(settings.database_url)
+def make_senders(settings: Settings, store: SqlStore) -> Senders:
+    """What the milter asks about logins and keys."""
     return Senders(store, master_key=master_key(settings), postmaster=settings.contact)
 
 

@@ -22,9 +22,10 @@ class Outline:
     what looks like a tag is inside raw text or an end tag; `sheets` are the style elements, start tag and content.
     """
 
-    __slots__ = ("attributes", "gaps", "hides_tags", "name_ends", "names", "sheets")
+    __slots__ = ("_styles", "attributes", "gaps", "hides_tags", "name_ends", "names", "sheets")
 
     def __init__(self, source: str) -> None:
+        self._styles: dict[str, StyleAttribute | None] = {}
         self.hides_tags = False
         self.names: list[str] = []
         self.attributes: list[str] = []
@@ -53,6 +54,13 @@ class Outline:
                     if other[:5].lower() == "style":
                         self.sheets.append(other)
         self.gaps.append(gap + source[position:])
+
+    def style(self, number: int) -> "StyleAttribute | None":
+        """The style attribute of a start tag. Newsletters repeat themselves: the same attributes are looked at once."""
+        attributes = self.attributes[number]
+        if attributes not in self._styles:
+            self._styles[attributes] = StyleAttribute.find(attributes)
+        return self._styles[attributes]
 
     def is_doubtful(self, source: str) -> bool:
         """Whether css-inline's parser may see start tags that are not in `names`, so that nothing here bounds its work.

@@ -48,10 +48,11 @@ def preview(
         raw = sys.stdin.buffer.read() if str(file) == "-" else file.read_bytes()
     except OSError as error:
         raise UserError(f"the message {file} cannot be read: {error.strerror}") from error
-    name = find(database.open_store(settings), login).name
+    store = database.open_store(settings)
+    name = find(store, login).name
     received = Message.parse(raw)
     try:
-        result = run(wiring.make_senders(settings), name, received)
+        result = run(wiring.make_senders(settings, store), name, received)
     except Refused as refusal:
         raise UserError(f"this message would be refused: {refusal.reply}") from refusal
     if as_json:
