@@ -1,1 +1,1 @@
-"""WHAT BECAME OF IT: messages, events, bounces, delivery results. So far the events only; they go to the log."""
+"""WHAT BECAME OF IT: messages and what happened to them, kept in a spool and a database, and the identifiers that name them."""

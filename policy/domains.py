@@ -1,4 +1,4 @@
-"""Sender domains and their DKIM keys (RFC 6376, RFC 8463): which keys exist, which sign, what to publish.
+"""Sender domains, their click hosts and DKIM keys (RFC 6376, RFC 8463): which keys exist, which sign, what to publish.
 
 A private key is made or imported here and leaves only sealed under the master key; nothing reads it back but the signer.
 """
@@ -42,11 +42,16 @@ class InvalidKey(ValueError):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SenderDomain:
-    """A domain whose mail an account may sign. `name` is in lower case, in its ASCII form (RFC 5890)."""
+    """A domain whose mail an account may sign. `name` is in lower case, in its ASCII form (RFC 5890).
+
+    `clicks` is the host that tracked links of its mail lead to, "" = the service's own; `https` tells how they begin.
+    """
 
     name: str
     account: str
     created: int
+    clicks: str = ""
+    https: bool = True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,6 +85,28 @@ def normalise_domain(text: str) -> str:
     if not DOMAIN.fullmatch(name):
         raise ValueError(f"{text!r} is no domain name; it takes labels of letters, digits and hyphens joined by dots")
     return name
+
+
+def default_click_host(domain: str) -> str:
+    """The click host of a new sender domain; "" where its name would be too long for the DNS."""
+    host = f"clicks.{domain}"
+    return host if DOMAIN.fullmatch(host) else ""
+
+
+def check_click_host(text: str, domain: str) -> str:
+    """The ASCII, lower-case form of a click host of the sender domain `domain`. Raises ValueError with a sentence for the user.
+
+    A visitor is to see a name of the organisation that sent the mail: the host is a name below the domain, or beside it or a
+    domain above it, so `clicks.example.com` serves `news.example.com` as well. Where registries end and organisations begin
+    (co.uk) is not known here; two labels at least must be the same. Not the domain itself: links to it are to be tracked.
+    """
+    host = normalise_domain(text)
+    above = host.partition(".")[2]
+    beside = "." in above and f".{domain}".endswith(f".{above}")
+    if host == domain or not (beside or host.endswith(f".{domain}")):
+        example = default_click_host(domain) or f"c.{domain}"
+        raise ValueError(f"{text!r} is no click host for {domain}; it takes a name of the same organisation, such as {example}")
+    return host
 
 
 def check_selector(text: str) -> str:

@@ -13,8 +13,8 @@ from policy.stores import Conflict, NotFound, StoreUnavailable
 from smtpeter.cli import app
 from smtpeter.errors import UserError
 
-COMMANDS = ("up", "check", "preview", "demo", "account", "login", "domain")
-PROCESSES = ("auth", "milter", "capture")  # started by `up`; help does not show them
+COMMANDS = ("up", "check", "preview", "demo", "account", "login", "domain", "keys", "trace", "journal", "link")
+PROCESSES = ("auth", "milter", "web", "capture")  # started by `up`; help does not show them
 WITH_VALUE = ("--settings", "--data")
 USER_ERRORS = (UserError, NotFound, Conflict, StoreUnavailable, InvalidOption, InvalidKey)
 
@@ -56,7 +56,7 @@ def run(arguments: Sequence[str]) -> int:
     except Exit as stop:
         return int(stop.exit_code)
     except TyperException as error:
-        return _complain(error.format_message())
+        return _complain(" ".join(error.format_message().split()))
     except USER_ERRORS as error:
         return _complain(str(error.args[0] if error.args else error))
     except (Abort, KeyboardInterrupt):

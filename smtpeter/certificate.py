@@ -11,7 +11,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes, PublicKeyTypes
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
-from smtpeter.durable import write_new
+from smtpeter import durable
 from smtpeter.errors import UserError
 
 # Longer-lived certificates are refused by some mail clients.
@@ -42,9 +42,9 @@ def ensure(certificate: Path, key: Path, *, hostname: str, now: datetime) -> boo
         for directory in {certificate.parent, key.parent}:
             directory.mkdir(parents=True, exist_ok=True)
         if not key.exists():
-            _write(key, _pem(ec.generate_private_key(ec.SECP256R1())), 0o600)
+            durable.replace(key, _pem(ec.generate_private_key(ec.SECP256R1())), 0o600)
         made = _self_signed(_load_key(key), hostname, now)
-        _write(certificate, made.public_bytes(serialization.Encoding.PEM), 0o644)
+        durable.replace(certificate, made.public_bytes(serialization.Encoding.PEM), 0o644)
     except OSError as error:
         raise UserError(f"the certificate {certificate} cannot be written: {error.strerror}") from error
     return True
@@ -116,11 +116,3 @@ def _pem(key: ec.EllipticCurvePrivateKey) -> bytes:
 
 def _spki(key: PublicKeyTypes) -> bytes:
     return key.public_bytes(serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo)
-
-
-def _write(path: Path, content: bytes, mode: int) -> None:
-    """Writes a file that is there whole or not at all."""
-    draft = path.with_name(f".{path.name}.new")
-    draft.unlink(missing_ok=True)
-    write_new(draft, content, mode)
-    draft.replace(path)

@@ -1,6 +1,9 @@
 """Files that must be there whole, and on disk, before anybody is told of them."""
 
+import fcntl
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 
@@ -10,3 +13,34 @@ def write_new(path: Path, content: bytes, mode: int = 0o600) -> None:
         file.write(content)
         file.flush()
         os.fsync(file.fileno())
+
+
+def replace(path: Path, content: bytes, mode: int = 0o600) -> None:
+    """Writes a file that readers find whole, before or after, and waits until it is on disk.
+
+    The file that was there hands on its owner and mode; `mode` is for a new one. One writer at a time.
+    """
+    draft = path.with_name(f".{path.name}.new")
+    draft.unlink(missing_ok=True)
+    write_new(draft, content, mode)
+    with suppress(FileNotFoundError):
+        found = path.stat()
+        os.chown(draft, found.st_uid, found.st_gid)
+        draft.chmod(found.st_mode & 0o777)
+    draft.replace(path)
+    descriptor = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)  # the name, too
+    finally:
+        os.close(descriptor)
+
+
+@contextmanager
+def alone(folder: Path) -> Iterator[None]:
+    """Waits until no other process is inside this for the same folder: for who reads a file, changes it and writes it."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
+from datetime import UTC, datetime
 from typing import Annotated, Any
 
 import typer
@@ -11,8 +12,14 @@ from rich.table import Table
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")]
 
-# Nothing that is printed is markup: names and labels are the user's own text.
-console = Console(markup=False, highlight=False, emoji=False, soft_wrap=True)
+# Nothing that is printed is markup: names and labels are the user's own text. A table takes the width it needs: cut off at the
+# window's, or at the 80 columns a pipe seems to have, it would lose what was asked for.
+console = Console(width=10_000, markup=False, highlight=False, emoji=False, soft_wrap=True)
+
+
+def utc(seconds: int) -> str:
+    """A time for the reader: UTC, to the second."""
+    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%d %H:%M:%S")
 
 
 def print_json(value: Any) -> None:

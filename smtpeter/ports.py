@@ -1,7 +1,8 @@
-"""The ports Postfix listens on, and who holds one that is taken."""
+"""The ports the service listens on, and who holds one that is taken."""
 
 import errno
 import re
+import secrets
 import socket
 from collections.abc import Iterable
 from contextlib import suppress
@@ -13,6 +14,8 @@ from smtpeter.errors import UserError
 
 _LISTEN = "0A"  # the state TCP_LISTEN in /proc/net/tcp, see proc(5)
 _CHOOSE_OTHERS = "choose others with --ports 2525,2587,2465"
+# Below the ports the kernel gives to outgoing connections (ip_local_port_range), which come and go.
+_QUIET = range(20_000, 32_000)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,22 +46,36 @@ def require_free(addresses: Iterable[str], ports: Ports) -> None:
     """Raises UserError when one of the ports cannot be opened on one of the addresses, naming who holds it."""
     for address in addresses:
         for port in ports.all():
-            try:
-                _open(address, port)
-            except OSError as error:
-                raise UserError(_sentence(address, port, error)) from error
+            open_listener(address, port, _CHOOSE_OTHERS).close()
 
 
-def _open(address: str, port: int) -> None:
-    """Listens for a moment, as Postfix would: connections in TIME_WAIT are no obstacle, :: does not take IPv4 along."""
+def open_listener(address: str, port: int, advice: str) -> socket.socket:
+    """A socket that listens. Raises UserError that names who holds the port and gives the advice.
+
+    As Postfix would: connections in TIME_WAIT are no obstacle, :: does not take IPv4 along.
+    """
     family = socket.AF_INET6 if ":" in address else socket.AF_INET
-    with socket.socket(family, socket.SOCK_STREAM) as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         if family == socket.AF_INET6:
-            probe.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
-        probe.bind((address, port))
+            listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        listener.bind((address, port))
         # Two sockets that both reuse the address may be bound; only one of them may listen.
-        probe.listen(1)
+        listener.listen(socket.SOMAXCONN)
+    except OSError as error:
+        listener.close()
+        raise UserError(_sentence(address, port, error, advice)) from error
+    return listener
+
+
+def unused_port(address: str, *, but: Iterable[int]) -> int:
+    """A port nobody listens on now, for a program that cannot be given a socket; none of `but`. Raises UserError."""
+    for port in secrets.SystemRandom().sample(sorted(set(_QUIET) - set(but)), 100):
+        with suppress(UserError):
+            open_listener(address, port, "").close()
+            return port
+    raise UserError(f"no port from {_QUIET.start} to {_QUIET.stop - 1} can be opened on {address}")
 
 
 def holder(port: int) -> str:
@@ -96,9 +113,9 @@ def _listening(port: int) -> set[str]:
     return inodes
 
 
-def _sentence(address: str, port: int, error: OSError) -> str:
+def _sentence(address: str, port: int, error: OSError, advice: str) -> str:
     if error.errno == errno.EADDRINUSE:
-        return f"port {port} is in use by {holder(port)}: stop it, or {_CHOOSE_OTHERS}"
+        return f"port {port} is in use by {holder(port)}: stop it, or {advice}"
     if error.errno == errno.EACCES:
-        return f"port {port} may only be opened by root: use sudo, or {_CHOOSE_OTHERS}"
+        return f"port {port} may only be opened by root: use sudo, or {advice}"
     return f"port {port} cannot be opened on {address}: {error.strerror}"

@@ -12,7 +12,7 @@ from pathlib import Path
 from types import NoneType
 from typing import Any, get_args, get_origin
 
-from pydantic import BaseModel
+from pydantic import BaseModel, IPvAnyNetwork
 from pydantic.fields import FieldInfo
 
 from filters.overrides import MAX_TAG, MAX_TAGS
@@ -22,6 +22,10 @@ from smtpeter.settings import SEARCHED, Settings
 
 MARK = "<!-- Made from the code by tools/docs. Do not edit. -->"
 
+_KINDS: dict[Any, str] = {
+    str: "text", bool: "true or false", int: "whole number", float: "number", Path: "path",
+    IPvAnyNetwork: "IP address or network",
+}  # fmt: skip
 _BOUNDS = {"ge": "from", "gt": "above", "le": "up to"}  # the attributes of pydantic's bounds
 
 
@@ -124,7 +128,7 @@ def _kind(annotation: Any, metadata: Iterable[Any] = ()) -> str:
     if NoneType in get_args(annotation):
         return _kind(arguments[0], metadata)
     bounds = [f"{word} {getattr(bound, name):g}" for bound in metadata for name, word in _BOUNDS.items() if hasattr(bound, name)]
-    return " ".join([{str: "text", int: "whole number", float: "number", Path: "path"}[annotation], *bounds])
+    return " ".join([_KINDS[annotation], *bounds])
 
 
 def _words(words: Iterable[str]) -> str:

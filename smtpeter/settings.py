@@ -9,7 +9,7 @@ import tomllib
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, IPvAnyNetwork, ValidationError
 
 from smtpeter.errors import UserError
 
@@ -31,6 +31,8 @@ class Listen(Section):
     """IP addresses to listen on; "0.0.0.0" and "::" stand for all of them."""
     ports: tuple[Port, Port, Port] = (25, 587, 465)
     """Three ports: two for STARTTLS, the third for TLS from the first byte."""
+    internal: Annotated[int, Field(ge=0, le=65535)] = 0
+    """Port of the listener on 127.0.0.1 that gets the copies of split messages; 0 = any free one, chosen at each start."""
 
 
 class Tls(Section):
@@ -67,6 +69,32 @@ class Relay(Section):
     """Folder that keeps every outgoing message as a file; nothing leaves the host."""
 
 
+class Web(Section):
+    """The tracking host: what the links and images of tracked mail lead to."""
+
+    address: str = "127.0.0.1"
+    """IP address to listen on; a web server with certificates for the click hosts stands in front."""
+    port: Port = 8080
+    """Port to listen on."""
+    host: str = ""
+    """Click host of mail whose From domain is no sender domain, or has no click host; "" = clicks. before the host name."""
+    https: bool = True
+    """Whether links to that host begin with https."""
+    proxies: tuple[IPvAnyNetwork, ...] = ()
+    """Addresses or networks whose X-Forwarded-For and X-Forwarded-Proto are believed."""
+
+
+class Journal(Section):
+    """What became of each message: attempts, clicks, opens."""
+
+    database: str = ""
+    """URL of the journal's database (SQLAlchemy form); "" = the file journal.db in the data folder."""
+    retention: Annotated[int, Field(ge=0, le=36500)] = 365
+    """Days that messages and events are kept; 0 = for ever."""
+    truncate_ip: bool = True
+    """Whether addresses of visitors are shortened before they are written: to 24 bits of IPv4, 48 of IPv6."""
+
+
 def _own_name(hosts: Path = Path("/etc/hosts")) -> str:
     """The host's name, with its domain where /etc/hosts has it (hosts(5)); the DNS is not asked, it may not answer."""
     name = socket.gethostname()
@@ -94,6 +122,8 @@ class Settings(Section):
     tls: Tls = Tls()
     milter: Milter = Milter()
     auth: Auth = Auth()
+    web: Web = Web()
+    journal: Journal = Journal()
 
     @property
     def contact(self) -> str:
@@ -109,6 +139,31 @@ class Settings(Section):
     def master_key_file(self) -> Path:
         """The file of the key that the private DKIM keys are encrypted with."""
         return self.data / "master.key"
+
+    @property
+    def ring_file(self) -> Path:
+        """The file of the keys that seal identifiers."""
+        return self.data / "keys.ring"
+
+    @property
+    def journal_url(self) -> str:
+        """URL of the journal's database."""
+        return self.journal.database or f"sqlite:///{self.data / 'journal.db'}"
+
+    @property
+    def spool(self) -> Path:
+        """The folder where records wait for the journal's database."""
+        return self.data / "spool"
+
+    @property
+    def images(self) -> Path:
+        """The folder of hosted images."""
+        return self.data / "images"
+
+    @property
+    def click_host(self) -> str:
+        """The click host of mail that has none of its own."""
+        return self.web.host or f"clicks.{self.hostname}"
 
     @property
     def run(self) -> Path:

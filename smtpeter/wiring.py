@@ -1,6 +1,8 @@
 """Builds the adapters from the settings and hands them out."""
 
 from filters.senders import Senders
+from journal.ring_file import RingFile
+from journal.seal import InvalidRing
 from policy.domains import MASTER_KEY_LENGTH
 from policy.stores.sql import SqlStore
 from smtpeter.errors import UserError
@@ -17,6 +19,19 @@ def master_key(settings: Settings) -> bytes:
     if len(key) != MASTER_KEY_LENGTH:
         raise UserError(f"the master key {settings.master_key_file} has {len(key)} octets instead of {MASTER_KEY_LENGTH}")
     return key
+
+
+def ring_file(settings: Settings, interval: float = 0.0) -> RingFile:
+    """The key ring, followed as it changes; `interval` as in RingFile. Raises UserError where it is missing or damaged."""
+    file = RingFile(settings.ring_file, interval=interval)
+    try:
+        file.current()
+    except OSError as error:
+        advice = "; `smtpeter up` makes it" if isinstance(error, FileNotFoundError) else ""
+        raise UserError(f"the key ring {settings.ring_file} cannot be read: {error.strerror}{advice}") from error
+    except InvalidRing as error:
+        raise UserError(f"the key ring {settings.ring_file} is damaged: {error}; put it back from a backup") from error
+    return file
 
 
 def make_senders(settings: Settings, store: SqlStore) -> Senders:

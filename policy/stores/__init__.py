@@ -44,6 +44,9 @@ class LoginStore(Protocol):
     def signing_keys(self, account: str) -> tuple[SigningKey, ...]:
         """The keys of all sender domains of an account, oldest first."""
 
+    def domains(self, account: str | None = None) -> tuple[SenderDomain, ...]:
+        """All sender domains, or those of one account, by name."""
+
 
 class AdminStore(LoginStore, Protocol):
     """What the command changes. Raises NotFound and Conflict besides StoreUnavailable."""
@@ -78,11 +81,11 @@ class AdminStore(LoginStore, Protocol):
     def remove_login(self, login: str) -> None:
         """Removes a login for good."""
 
-    def domains(self, account: str | None = None) -> tuple[SenderDomain, ...]:
-        """All sender domains, or those of one account, by name."""
-
     def add_domain(self, domain: SenderDomain, keys: tuple[SigningKey, ...]) -> None:
         """Adds a sender domain with its keys, all or nothing."""
+
+    def set_click_host(self, domain: str, host: str, *, https: bool) -> None:
+        """Changes where the tracked links of a sender domain's mail lead; "" = to the service's own click host."""
 
     def remove_domain(self, name: str) -> None:
         """Removes a sender domain and its keys."""

@@ -1,55 +1,97 @@
-"""Brings the schema of the policy database to the version of this release (Alembic)."""
+"""Brings the schema of a database to the version of this release (Alembic): that of the policy database, or another room's."""
 
+from dataclasses import dataclass
 from pathlib import Path
 
 import sqlalchemy as sa
-from alembic import command
+from alembic import command, context
 from alembic.config import Config
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy.exc import SQLAlchemyError
 
 from policy.stores import StoreUnavailable
-from policy.stores.sql import cause, connect_engine
+from policy.stores.engine import cause, connect_engine, database_file, database_url
 
 MIGRATIONS = Path(__file__).parent / "migrations"
+_ONE_AT_A_TIME = 0x736D7470  # any number that is ours: a lock of PostgreSQL that nodes hold while they migrate
 
 
-def _config() -> Config:
-    config = Config()
-    config.set_main_option("script_location", str(MIGRATIONS).replace("%", "%%"))
-    return config
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Schema:
+    """The migrations in a folder, and the table that tells which of them a database has seen.
+
+    The tables have different names, so that two rooms may share one database.
+    """
+
+    migrations: Path
+    version_table: str
+
+    def config(self) -> Config:
+        """What Alembic wants to know."""
+        config = Config()
+        config.set_main_option("script_location", str(self.migrations).replace("%", "%%"))
+        config.attributes["version_table"] = self.version_table
+        return config
 
 
-def wanted_version() -> str:
+POLICY = Schema(migrations=MIGRATIONS, version_table="alembic_version")
+
+
+def wanted_version(schema: Schema = POLICY) -> str:
     """The schema version this release works with."""
-    return str(ScriptDirectory.from_config(_config()).get_current_head())
+    return str(ScriptDirectory.from_config(schema.config()).get_current_head())
 
 
-def migrate(url: str) -> None:
+def migrate(url: str, schema: Schema = POLICY) -> None:
     """Creates the database file where there is none (SQLite, mode 0600) and brings its schema to `wanted_version`.
 
     All of it happens in one transaction. Raises StoreUnavailable where the database cannot be opened or changed.
     """
-    parsed = sa.make_url(url)
+    parsed, file = database_url(url), database_file(url)
     try:
-        if parsed.get_backend_name() == "sqlite" and parsed.database:
-            Path(parsed.database).touch(mode=0o600)
+        if file is not None:
+            file.touch(mode=0o600)
         with connect_engine(url).connect() as connection:
             if connection.dialect.name == "sqlite":
                 connection.exec_driver_sql("PRAGMA journal_mode=WAL")  # readers never wait for a writer
                 connection.rollback()
-            config = _config()
+            config = schema.config()
             config.attributes["connection"] = connection
             command.upgrade(config, "head")
     except (SQLAlchemyError, OSError) as error:
         raise StoreUnavailable(f"{cause(error)} ({parsed.render_as_string()})") from error
 
 
-def current_version(url: str) -> str | None:
+def run() -> None:
+    """Runs the migrations on the connection that `migrate` hands over: all that the env.py of a migrations folder does."""
+    attributes = context.config.attributes
+    connection: sa.Connection = attributes["connection"]
+    version_table = attributes.get("version_table", POLICY.version_table)
+    if connection.dialect.name == "sqlite":
+        # The driver begins a transaction at the first INSERT only; a schema change must be all or nothing as well.
+        connection = connection.execution_options(isolation_level="AUTOCOMMIT")
+        connection.exec_driver_sql("BEGIN IMMEDIATE")
+        context.configure(connection=connection, version_table=version_table, transactional_ddl=False)
+        try:
+            context.run_migrations()
+        except BaseException:
+            connection.exec_driver_sql("ROLLBACK")
+            raise
+        connection.exec_driver_sql("COMMIT")
+        return
+    context.configure(connection=connection, version_table=version_table)
+    with context.begin_transaction():
+        if connection.dialect.name == "postgresql":
+            connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({_ONE_AT_A_TIME})")
+        context.run_migrations()
+
+
+def current_version(url: str, schema: Schema = POLICY) -> str | None:
     """The version of the schema found in the database, None for an empty one. Raises StoreUnavailable."""
     try:
         with connect_engine(url).connect() as connection:
-            return MigrationContext.configure(connection).get_current_revision()
+            options = {"version_table": schema.version_table}
+            return MigrationContext.configure(connection, opts=options).get_current_revision()
     except (SQLAlchemyError, OSError) as error:
-        raise StoreUnavailable(f"{cause(error)} ({sa.make_url(url).render_as_string()})") from error
+        raise StoreUnavailable(f"{cause(error)} ({database_url(url).render_as_string()})") from error

@@ -1,6 +1,6 @@
 """The tables of the policy database. A change here comes with a migration in migrations/versions and its test."""
 
-from sqlalchemy import Boolean, Column, ForeignKey, Index, Integer, LargeBinary, MetaData, String, Table
+from sqlalchemy import Boolean, Column, ForeignKey, Index, Integer, LargeBinary, MetaData, String, Table, true
 
 metadata = MetaData(
     naming_convention={  # so that a migration can name what it changes, on every database
@@ -42,6 +42,8 @@ domains = Table(
     Column("name", String(253), primary_key=True),
     Column("account", ForeignKey("accounts.name"), nullable=False),
     Column("created", Integer, nullable=False),
+    Column("clicks", String(253), nullable=False, server_default=""),
+    Column("https", Boolean, nullable=False, server_default=true()),
     Index("ix_domains_account", "account"),
 )
 

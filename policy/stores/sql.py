@@ -12,37 +12,17 @@ from contextlib import contextmanager
 from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy.exc import DBAPIError, IntegrityError, SQLAlchemyError
+from sqlalchemy.exc import IntegrityError, SQLAlchemyError
 
 from policy.account import Account, State
 from policy.domains import Algorithm, SenderDomain, SigningKey
 from policy.login import Login
 from policy.options import BY_NAME, Images, Options
 from policy.stores import Conflict, NotFound, StoreUnavailable
+from policy.stores.engine import cause, connect_engine
 from policy.stores.schema import accounts, domains, logins, signing_keys
 
 RECENT = 100_000_000  # nanoseconds; many ticks of any kernel's clock
-BUSY_MILLISECONDS = 1500  # how long SQLite waits for a writer; below the 2 s in which a client must have an answer
-
-
-def connect_engine(url: str) -> sa.Engine:
-    """An engine for a database URL; of SQLite it asks that the file is there, so that a missing one is an error."""
-    parsed = sa.make_url(url)
-    if parsed.get_backend_name() == "sqlite":
-        if parsed.database and not parsed.database.startswith("file:"):
-            parsed = parsed.set(database=f"file:{parsed.database}", query={"mode": "rw", "uri": "true"})
-        engine = sa.create_engine(parsed, poolclass=sa.NullPool)
-        sa.event.listen(engine, "connect", _prepare_sqlite)
-        return engine
-    return sa.create_engine(parsed, poolclass=sa.NullPool)
-
-
-def _prepare_sqlite(connection: Any, _record: object) -> None:
-    cursor = connection.cursor()
-    cursor.execute(f"PRAGMA busy_timeout={BUSY_MILLISECONDS}")
-    cursor.execute("PRAGMA foreign_keys=ON")
-    cursor.execute("PRAGMA synchronous=FULL")  # a login that was shown once must survive a power cut
-    cursor.close()
 
 
 class SqlStore:
@@ -157,11 +137,15 @@ class SqlStore:
     def add_domain(self, domain: SenderDomain, keys: tuple[SigningKey, ...]) -> None:
         """See AdminStore."""
         self._require(self.account(domain.account), "account", domain.account)
-        row = {"name": domain.name, "account": domain.account, "created": domain.created}
+        row = {column.name: getattr(domain, column.name) for column in domains.columns}
         with self._writing(f"there is a sender domain {domain.name!r} already") as connection:
             connection.execute(sa.insert(domains).values(row))
             for key in keys:
                 connection.execute(sa.insert(signing_keys).values(_key_columns(key)))
+
+    def set_click_host(self, domain: str, host: str, *, https: bool) -> None:
+        """See AdminStore."""
+        self._change(domains, domain, "sender domain", clicks=host, https=https)
 
     def remove_domain(self, name: str) -> None:
         """See AdminStore."""
@@ -216,11 +200,6 @@ def _stamp(path: str) -> tuple[int, int, int]:
     except FileNotFoundError:
         return 0, 0, 0
     return found.st_mtime_ns, found.st_size, found.st_ino
-
-
-def cause(error: Exception) -> str:
-    """What went wrong in one line, without the statement and its parameters, which may hold a password hash."""
-    return f"database: {error.orig if isinstance(error, DBAPIError) else error}"
 
 
 def _account(row: Any) -> Account:

@@ -2,7 +2,6 @@
 
 import re
 import time
-from datetime import UTC, datetime
 from typing import Annotated, Any
 
 import typer
@@ -12,7 +11,7 @@ from policy.stores.sql import SqlStore
 from smtpeter import database
 from smtpeter.cli import settings_of
 from smtpeter.errors import UserError
-from smtpeter.output import AsJson, print_pairs, print_rows
+from smtpeter.output import AsJson, print_pairs, print_rows, utc
 
 app = typer.Typer(help="Accounts: pending, approved or suspended.", no_args_is_help=True)
 
@@ -20,11 +19,6 @@ NAME = re.compile(r"[a-z0-9](?:[a-z0-9._-]{0,62}[a-z0-9])?")
 COLUMNS = ("name", "state", "logins", "domains", "created")
 
 Name = Annotated[str, typer.Argument(help="Name of the account.")]
-
-
-def utc(seconds: int) -> str:
-    """A time for the reader: UTC, to the second."""
-    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%d %H:%M:%S")
 
 
 @app.command()

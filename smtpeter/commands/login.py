@@ -14,9 +14,8 @@ from policy.password import SALT_LENGTH, hash_password, new_password
 from policy.stores.sql import SqlStore
 from smtpeter import database, wiring
 from smtpeter.cli import settings_of
-from smtpeter.commands.account import utc
 from smtpeter.errors import UserError
-from smtpeter.output import AsJson, print_json, print_pairs, print_rows
+from smtpeter.output import AsJson, print_json, print_pairs, print_rows, utc
 from smtpeter.settings import Settings
 
 app = typer.Typer(help="Logins: generated user names and passwords, each with its own options.", no_args_is_help=True)

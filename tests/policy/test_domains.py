@@ -8,7 +8,9 @@ from policy.domains import (
     Algorithm,
     InvalidKey,
     SigningKey,
+    check_click_host,
     check_selector,
+    default_click_host,
     keys_for,
     new_private_key,
     normalise_domain,
@@ -36,6 +38,48 @@ def key(domain: str = "example.com", selector: str = "s", sealed: bytes = b"") -
 )
 def test_domain_names_have_one_form(text: str, name: str) -> None:
     assert normalise_domain(text) == name
+
+
+@pytest.mark.parametrize(
+    ("text", "domain", "host"),
+    [
+        ("clicks.example.com", "example.com", "clicks.example.com"),
+        ("A.B.Example.com.", "example.com", "a.b.example.com"),
+        ("clicks.example.com", "news.example.com", "clicks.example.com"),
+        ("clicks.example.com", "a.b.example.com", "clicks.example.com"),
+        ("clicks.news.example.com", "news.example.com", "clicks.news.example.com"),
+        ("go.bücher.example", "xn--bcher-kva.example", "go.xn--bcher-kva.example"),
+    ],
+)
+def test_a_click_host_is_of_the_same_organisation(text: str, domain: str, host: str) -> None:
+    assert check_click_host(text, domain) == host
+
+
+@pytest.mark.parametrize(
+    ("text", "domain"),
+    [
+        ("example.com", "example.com"),
+        ("news.example.com", "news.example.com"),
+        ("example.com", "news.example.com"),
+        ("clicks.example.org", "example.com"),
+        ("clicks.notexample.com", "example.com"),
+        ("clicks.other.example.com", "news.example.com"),
+        ("clicks.com", "example.com"),
+        ("clicks.example.com.evil.example", "example.com"),
+        ("clicks", "example.com"),
+        ("clicks.example.com:8080", "example.com"),
+        ("https://clicks.example.com", "example.com"),
+        ("", "example.com"),
+    ],
+)
+def test_another_name_is_no_click_host(text: str, domain: str) -> None:
+    with pytest.raises(ValueError, match="is no click host|is no domain name"):
+        check_click_host(text, domain)
+
+
+def test_the_default_click_host_is_one_that_may_be_set() -> None:
+    assert check_click_host(default_click_host("example.com"), "example.com") == "clicks.example.com"
+    assert default_click_host("x." * 125 + "xyz") == ""
 
 
 @pytest.mark.parametrize(

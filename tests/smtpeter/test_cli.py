@@ -2,44 +2,14 @@
 
 import json
 import re
-import socket
-import threading
-from collections.abc import Callable
 from pathlib import Path
 
-import dns.message
-import dns.rrset
 import pytest
-from cryptography.hazmat.primitives.asymmetric import ed25519, rsa
-from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
 from policy.password import verify
 from policy.stores.sql import SqlStore
 from smtpeter.__main__ import run
 from smtpeter.ports import Ports
-
-
-@pytest.fixture
-def smtpeter(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Callable[..., str]:
-    """Runs a subcommand on a data folder of its own; returns what it printed, checks its exit status."""
-
-    def command(*words: str, status: int = 0) -> str:
-        capsys.readouterr()
-        assert run(["--data", str(tmp_path / "data"), *words]) == status
-        out, err = capsys.readouterr()
-        if status == 2:
-            assert err.startswith("smtpeter: ")
-            assert err.count("\n") == 1
-            return err
-        return out
-
-    return command
-
-
-@pytest.fixture
-def shop(smtpeter) -> Callable[..., str]:
-    smtpeter("account", "add", "shop", "--approve")
-    return smtpeter
 
 
 def test_accounts_are_pending_until_approved(smtpeter) -> None:
@@ -119,6 +89,9 @@ def test_disable_enable_rotate_remove(shop) -> None:
         (("domain", "add", "example.com", "--account", "shop", "--import-key", "/none"), "key file /none cannot be read"),
         (("domain", "remove", "example.org"), "there is no sender domain 'example.org'"),
         (("domain", "check", "example.org"), "there is no sender domain 'example.org'"),
+        (("domain", "set", "example.org", "--no-https"), "there is no sender domain 'example.org'"),
+        (("domain", "add", "example.com", "--account", "shop", "--clicks", "a b"), "'a b' is no domain name"),
+        (("domain", "add", "example.com", "--account", "shop", "--clicks", "clicks.example.org"), "is no click host for"),
         (("preview", "/none", "--login", "x"), "the message /none cannot be read"),
         (("up", "--ports", "25"), "--ports takes three numbers"),
         (("up", "--capture", "x", "--relayhost", "y:25"), "--capture and --relayhost exclude each other"),
@@ -133,84 +106,6 @@ def test_a_mistake_is_one_sentence_and_status_2(shop, words: tuple[str, ...], se
 
 def test_before_anything_exists_the_next_step_is_named(smtpeter) -> None:
     assert "`smtpeter up` or `smtpeter account add` makes it" in smtpeter("login", "list", status=2)
-
-
-def test_a_domain_brings_the_records_to_publish(shop) -> None:
-    text = shop("domain", "add", "Example.COM", "--account", "shop")
-    assert 'smtpeter._domainkey.example.com. IN TXT ( "v=DKIM1; k=rsa; p=' in text
-    listed = json.loads(shop("domain", "list", "--json"))
-    assert listed[0]["name"] == "example.com"
-    assert len(listed[0]["keys"]) == 1
-    shop("domain", "remove", "example.com")
-    assert json.loads(shop("domain", "list", "--json")) == []
-
-
-def test_both_kinds_of_key_have_selectors_of_their_own(shop) -> None:
-    added = json.loads(
-        shop("domain", "add", "example.com", "--account", "shop", "--algorithm", "rsa", "--algorithm", "ed25519", "--json")
-    )
-    assert [record["name"] for record in added["records"]] == [
-        "smtpeter._domainkey.example.com",
-        "smtpeter-ed25519._domainkey.example.com",
-    ]
-
-
-def test_keys_are_imported_and_bad_ones_refused(shop, tmp_path: Path) -> None:
-    good, short = tmp_path / "good.pem", tmp_path / "short.pem"
-    ed = ed25519.Ed25519PrivateKey.generate()
-    good.write_bytes(ed.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
-    weak = rsa.generate_private_key(65537, 1024)  # noqa: S505  # what must be refused
-    short.write_bytes(weak.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
-    added = json.loads(shop("domain", "add", "example.com", "--account", "shop", "--import-key", str(good), "--json"))
-    assert [record["value"].split(";")[1] for record in added["records"]] == [" k=ed25519"]
-    assert "1024 bits" in shop("domain", "add", "example.org", "--account", "shop", "--import-key", str(short), status=2)
-    assert "two keys of kind ed25519" in shop(
-        "domain", "add", "example.org", "--account", "shop", "--import-key", str(good), "--import-key", str(good), status=2
-    )
-
-
-@pytest.fixture
-def nameserver():
-    """A name server on loopback that answers from a dictionary: name -> list of texts."""
-    zone: dict[str, list[str]] = {}
-    server = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-    server.bind(("127.0.0.1", 0))
-
-    def serve() -> None:
-        while (packet := server.recvfrom(4096))[0] != b"stop":
-            query = dns.message.from_wire(packet[0])
-            response = dns.message.make_response(query)
-            name = query.question[0].name
-            texts = zone.get(name.to_text(omit_final_dot=True), [])
-            if texts:
-                quoted = [" ".join(f'"{text[at : at + 200]}"' for at in range(0, len(text), 200)) for text in texts]
-                response.answer.append(dns.rrset.from_text(name, 60, "IN", "TXT", *quoted))
-            else:
-                response.set_rcode(3)
-            server.sendto(response.to_wire(), packet[1])
-
-    thread = threading.Thread(target=serve)
-    thread.start()
-    yield f"127.0.0.1:{server.getsockname()[1]}", zone
-    server.sendto(b"stop", server.getsockname())
-    thread.join()
-    server.close()
-
-
-def test_the_dns_is_asked_whether_the_keys_are_published(shop, nameserver) -> None:
-    address, zone = nameserver
-    record = json.loads(shop("domain", "add", "example.com", "--account", "shop", "--json"))["records"][0]
-
-    def status(expected: int) -> str:
-        return json.loads(shop("domain", "check", "example.com", "--nameserver", address, "--json", status=expected))[0]["status"]
-
-    assert status(1) == "missing"
-    zone[record["name"]] = [record["value"].replace("p=MI", "p=XX")]
-    assert status(1) == "different"
-    zone[record["name"]] = [record["value"], "v=spf1 -all"]
-    assert status(1) == "error"
-    zone[record["name"]] = [record["value"].replace("k=rsa; ", "")]
-    assert status(0) == "ok"
 
 
 MESSAGE = b"""\

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from smtpeter.errors import UserError
-from smtpeter.ports import Ports, holder, require_free
+from smtpeter.ports import Ports, holder, open_listener, require_free, unused_port
 
 ALL = str(ipaddress.IPv4Address(0))
 
@@ -61,3 +61,21 @@ def test_free_ports_are_free(taken: socket.socket) -> None:
 def test_an_address_of_somebody_else_is_named() -> None:
     with pytest.raises(UserError, match="port 25 cannot be opened on 192.0.2.77: "):
         require_free(("192.0.2.77",), Ports())
+
+
+def test_an_unused_port_can_be_opened_and_is_none_of_those_that_are_planned() -> None:
+    planned = range(20_000, 31_800)
+    for _ in range(20):
+        port = unused_port("127.0.0.1", but=planned)
+        assert port not in planned
+        open_listener("127.0.0.1", port, "").close()
+
+
+def test_without_an_unused_port_the_range_is_named() -> None:
+    with pytest.raises(UserError, match="no port from 20000 to 31999 can be opened on 192.0.2.77"):
+        unused_port("192.0.2.77", but=())
+
+
+def test_a_listener_that_cannot_be_opened_comes_with_its_own_advice(taken: socket.socket) -> None:
+    with pytest.raises(UserError, match="in use by .*: stop it, or take another$"):
+        open_listener("127.0.0.1", taken.getsockname()[1], "take another")

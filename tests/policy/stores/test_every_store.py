@@ -24,7 +24,7 @@ LOGIN = Login(
     label="web shop",
     created=1_700_000_001,
 )
-DOMAIN = SenderDomain(name="example.com", account="shop", created=1_700_000_002)
+DOMAIN = SenderDomain(name="example.com", account="shop", created=1_700_000_002, clicks="go.example.com", https=False)
 KEY = SigningKey(
     domain="example.com", selector="s1", algorithm=Algorithm.RSA, public="cHVibGlj", sealed=b"\x00\xff", created=1_700_000_002
 )
@@ -83,6 +83,7 @@ def test_every_change_is_seen_and_moves_the_revision(filled: AdminStore) -> None
         (lambda: filled.set_label(LOGIN.name, "new"), lambda: filled.login(LOGIN.name).label == "new"),
         (lambda: filled.set_enabled(LOGIN.name, False), lambda: not filled.login(LOGIN.name).enabled),
         (lambda: filled.set_password_hash(LOGIN.name, "h"), lambda: filled.login(LOGIN.name).password_hash == "h"),
+        (lambda: filled.set_click_host("example.com", "", https=True), lambda: filled.domains("shop")[0].clicks == ""),
         (lambda: filled.remove_domain("example.com"), lambda: filled.signing_keys("shop") == filled.domains() == ()),
         (lambda: filled.remove_login(LOGIN.name), lambda: filled.login(LOGIN.name) is None),
     ]
@@ -131,6 +132,7 @@ def test_names_are_taken_once(filled: AdminStore) -> None:
         lambda store: store.set_password_hash("nobody", "h"),
         lambda store: store.remove_login("nobody"),
         lambda store: store.remove_domain("nobody"),
+        lambda store: store.set_click_host("nobody", "", https=True),
         lambda store: store.add_login(replace(LOGIN, account="nobody")),
         lambda store: store.add_domain(replace(DOMAIN, account="nobody"), ()),
     ],
@@ -147,6 +149,15 @@ def test_a_domain_is_added_with_all_its_keys_or_not_at_all(filled: AdminStore) -
     with pytest.raises(Conflict):
         filled.add_domain(other, (key, key))
     assert filled.domains() == (DOMAIN,)
+
+
+def test_a_click_host_is_changed_of_one_domain(filled: AdminStore) -> None:
+    other = replace(DOMAIN, name="example.org", clicks="clicks.example.org", https=True)
+    filled.add_domain(other, ())
+    filled.set_click_host("example.com", "clicks.example.com", https=True)
+    assert filled.domains("shop") == (replace(DOMAIN, clicks="clicks.example.com", https=True), other)
+    filled.set_click_host("example.com", "", https=False)
+    assert filled.domains() == (replace(DOMAIN, clicks=""), other)
 
 
 def test_several_threads_read_and_write_at_once(filled: AdminStore) -> None:

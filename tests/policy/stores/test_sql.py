@@ -5,13 +5,17 @@ from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
+from alembic import command
 from alembic.autogenerate import compare_metadata
+from alembic.config import Config
 from alembic.migration import MigrationContext
 
+from policy.domains import SenderDomain
 from policy.stores import StoreUnavailable
-from policy.stores.migrate import current_version, migrate, wanted_version
+from policy.stores.engine import connect_engine
+from policy.stores.migrate import MIGRATIONS, current_version, migrate, wanted_version
 from policy.stores.schema import metadata
-from policy.stores.sql import SqlStore, connect_engine
+from policy.stores.sql import SqlStore
 
 
 @pytest.fixture
@@ -29,6 +33,28 @@ def test_the_migrations_make_the_schema_the_code_reads(url: str) -> None:
     with connect_engine(url).connect() as connection:
         assert compare_metadata(MigrationContext.configure(connection), metadata) == []
     assert current_version(url) == wanted_version()
+
+
+def test_domains_of_the_first_release_get_a_click_host(url: str, file: Path) -> None:
+    long = "x." * 125 + "xyz"
+    assert len(long) == 253
+    file.touch()
+    with connect_engine(url).connect() as connection:
+        config = Config()
+        config.set_main_option("script_location", str(MIGRATIONS))
+        config.attributes["connection"] = connection
+        command.upgrade(config, "0001")
+    with connect_engine(url).begin() as connection:
+        connection.execute(sa.text("INSERT INTO accounts VALUES ('shop', 'approved', 1)"))
+        for name in ("example.com", long):
+            connection.execute(sa.text("INSERT INTO domains (name, account, created) VALUES (:name, 'shop', 2)"), {"name": name})
+    migrate(url)
+    store = SqlStore(url)
+    assert store.domains() == (
+        SenderDomain(name="example.com", account="shop", created=2, clicks="clicks.example.com", https=True),
+        SenderDomain(name=long, account="shop", created=2, clicks="", https=True),
+    )
+    store.close()
 
 
 def test_migrating_again_changes_nothing(url: str, file: Path) -> None:

@@ -1,0 +1,77 @@
+"""The process that fills the journal's database: drains the spool, forgets what is too old, waits for a server that is away."""
+
+import logging
+import signal
+import time
+from pathlib import Path
+
+from journal.drain import LONGEST_PAUSE, Drain
+from journal.migrate import migrate
+from journal.store import JournalStore
+from policy.stores import StoreUnavailable
+
+DAY = 86_400.0  # seconds
+LAST_TURNS = 5.0  # seconds; what is not drained by then is there at the next start
+STOP = (signal.SIGTERM, signal.SIGINT)
+
+_log = logging.getLogger("smtpeter.journal")
+
+
+class Pruning:
+    """Removes records older than `retention` seconds (0: none), once a day, a piece at a time."""
+
+    def __init__(self, store: JournalStore, retention: int) -> None:
+        self._store = store
+        self._retention = retention
+        self._next = 0.0
+        self._removed = 0
+
+    def step(self, now: float, running: float) -> bool:
+        """One piece, where it is time; whether there is more. `now` is UTC seconds since 1970, `running` never goes back."""
+        if not self._retention or running < self._next:
+            return False
+        try:
+            removed = self._store.prune(int(now) - self._retention)
+        except StoreUnavailable:
+            self._next = running + LONGEST_PAUSE
+            return False
+        self._removed += removed
+        if removed:
+            return True
+        if self._removed:
+            _log.info("%d records older than %d days removed", self._removed, self._retention // int(DAY))
+        self._removed, self._next = 0, running + DAY
+        return False
+
+
+def serve(folder: Path, url: str, retention: int) -> None:
+    """Drains the spool in `folder` until SIGTERM or SIGINT; `retention` is in seconds, 0 keeps everything."""
+    # They are waited for, not handled: nothing is interrupted between a commit and what follows from it.
+    signal.pthread_sigmask(signal.SIG_BLOCK, STOP)
+    store = JournalStore(url)
+    drain, pruning = Drain(folder, store), Pruning(store, retention)
+    ready, complained = False, False
+    while True:
+        if not ready:
+            ready = _make_schema(url, silent=complained)
+            complained = True
+        pause = LONGEST_PAUSE
+        if ready:
+            drain.turn()
+            pause = 0.0 if pruning.step(time.time(), time.monotonic()) else drain.pause
+        if signal.sigtimedwait(STOP, pause) is not None:
+            break
+    limit = time.monotonic() + LAST_TURNS
+    while ready and drain.turn() and time.monotonic() < limit:
+        pass
+    store.close()
+
+
+def _make_schema(url: str, *, silent: bool) -> bool:
+    try:
+        migrate(url)
+    except StoreUnavailable as error:
+        if not silent:
+            _log.error("the journal waits for its database: %s", error)  # noqa: TRY400  # the reason is a sentence
+        return False
+    return True
