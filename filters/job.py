@@ -1,12 +1,16 @@
 """One message accepted from a login, on its way through the filters: what is known of it, and what came of it."""
 
-from collections.abc import Callable
-from dataclasses import dataclass, replace
-from typing import Protocol, Self
+import hashlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from types import MappingProxyType
+from typing import NamedTuple, Protocol, Self
 
 from filters.mail.edits import Edit
 from filters.mail.message import Field, Message
 from journal.event import Event, Kind
+from journal.links import RECIPIENT_LENGTH
+from journal.seal import Ring
 from policy.options import Options
 
 
@@ -34,27 +38,87 @@ class Envelope:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Tracking:
+    """Where the links of one sender domain lead: `base` is scheme and click host, `hosts` are all click hosts of ours."""
+
+    base: str
+    hosts: frozenset[str]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Site:
     """What a filter needs besides the message. `now` is UTC, seconds since 1970.
 
-    `signers` gives the signers of a From domain; empty where the account has none.
+    `signers` gives the signers of a From domain; empty where the account has none. `tracking` gives the click host of a
+    From domain, the service's own for a domain the account does not have, or for "". `ring` seals identifiers.
     """
 
     signers: Callable[[str], tuple[Signer, ...]]
+    tracking: Callable[[str], Tracking]
+    ring: Ring
     now: int
+
+
+class Link(NamedTuple):
+    """One link or image of the message that tracking looked at: where it led, and where it leads now.
+
+    `number` is what is sealed in the new one, 0 where there is none; `reason` then says why it was left as it is.
+    """
+
+    number: int
+    image: bool
+    before: str
+    after: str = ""
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HostedFile:
+    """A picture that was taken out of the message, under the name it is served by."""
+
+    name: str
+    content: bytes = field(repr=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Job:
-    """One message on its way. `options` are those in force: the login's, changed by the message's own fields."""
+    """One message on its way. `options` are those in force: the login's, changed by the message's own fields.
+
+    `overridden` names the options that the message's own fields decided. `seed` is 16 random octets, from which each
+    recipient's identifier is made; `queue_id` is the one the client was told. `copy` tells that this is the second pass over
+    a split message, for one recipient: what serves all recipients was done in the first one.
+    """
 
     login: str
     account: str
     envelope: Envelope
     options: Options
     message: Message
+    seed: bytes = bytes(16)
+    queue_id: str = ""
+    copy: bool = False
+    overridden: frozenset[str] = frozenset()
     tags: tuple[str, ...] = ()
     events: tuple[Event, ...] = ()
+    links: tuple[Link, ...] = ()
+    images: tuple[HostedFile, ...] = ()
+
+    @property
+    def recipient(self) -> bytes:
+        """The identifier of the only recipient. Raises ValueError where there are several."""
+        (address,) = self.recipients
+        return self.recipients[address]
+
+    @property
+    def recipients(self) -> Mapping[str, bytes]:
+        """Each recipient's address and identifier; addresses that differ only in case are one recipient, as to Postfix."""
+        found: dict[str, tuple[str, bytes]] = {}
+        for address in self.envelope.rcpt_to:
+            folded = address.casefold()
+            if folded not in found:
+                identifier = hashlib.blake2b(folded.encode(), key=self.seed, digest_size=RECIPIENT_LENGTH).digest()
+                found[folded] = (address, identifier)
+        return MappingProxyType(dict(found.values()))
 
     def noting(self, kind: Kind, subject: str, reason: str = "") -> Self:
         """This job with one more event."""
@@ -63,7 +127,11 @@ class Job:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Result:
-    """What leaves: the job after the last filter, and the edits that make its message of the one received."""
+    """What leaves: the job after the last filter, and the edits that make its message of the one received.
+
+    `split` tells that it goes to our own second listener, once for each recipient, where the rest is done.
+    """
 
     job: Job
     edits: tuple[Edit, ...]
+    split: bool = False

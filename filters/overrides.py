@@ -57,7 +57,7 @@ def check_header(message: Message) -> None:
 
 def apply_overrides(job: Job) -> Job:
     """The job with the options in force, its tags, a warning for each value not understood, and no control field left."""
-    options, tags = job.options, []
+    options, tags, overridden = job.options, [], set()
     for field in filter(is_control, job.message.fields):
         name = field.name.lower().decode("ascii")
         if name == TAGS_HEADER:
@@ -70,13 +70,15 @@ def apply_overrides(job: Job) -> Job:
         else:
             try:
                 options = options.with_words({option.name: field.text.decode("ascii", "replace")})
+                overridden.add(option.name)
             except InvalidOption:
                 # The value itself is the sender's text: it stays out of the log.
                 job = job.noting(Kind.WARNING, name, f"value not understood; it takes {option.allowed}")
     unique = tuple(dict.fromkeys(tags))
     if len(unique) > MAX_TAGS:
         job = job.noting(Kind.WARNING, TAGS_HEADER, f"more than {MAX_TAGS} tags; the rest left out")
-    return replace(job, options=options, tags=unique[:MAX_TAGS], message=strip(job.message))
+    message = strip(job.message)
+    return replace(job, options=options, overridden=frozenset(overridden), tags=unique[:MAX_TAGS], message=message)
 
 
 def strip(message: Message) -> Message:

@@ -1,119 +1,179 @@
-"""Changes the HTML of a message: decodes the parts, lets one feature rewrite them, checks what came out, splices it in.
+"""Changes the HTML of a message: decodes the parts, lets each filter edit them, checks what came out, splices it in.
 
 Which parts: text/html that is shown, not attached, in a structure that is sound, outside anything signed or encrypted, in a
 character set whose markup is plain ASCII. Everything else is left as it came, and the event says why.
 
-The check re-reads the finished message: the feature's own judge must find nothing but what the feature may change, the part
-must decode to exactly that text, and every other byte of every part must be where it was. A result that fails is dropped,
-and the message goes on without it.
+All filters work on the same cuts of the same text, and the text is decoded, spliced, encoded and checked once. A filter that
+fails costs itself alone. The check re-reads the finished message: the splices must be of the few kinds a filter may make, the
+part must decode to exactly that text, and every other byte of every part must be where it was. A result that fails is
+dropped, and the message goes on without it.
 """
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
-from itertools import zip_longest
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
 
-from filters.job import Job
+from filters.job import HostedFile, Job, Link, Site
 from filters.mail import parts
-from filters.mail.message import Field, Message
+from filters.mail.draft import Draft, spliced
+from filters.mail.faithful import Unsound, check_faithful
+from filters.mail.judge import is_sound
+from filters.mail.message import Message
 from filters.mail.parts import Part, Structure
-from filters.mail.text import decode
-from journal.event import Kind
+from filters.mail.remainder import check_removed
+from filters.mail.removal import remove
+from filters.mail.text import Text, decode
+from journal.event import Event, Kind
 
 
 @dataclass(frozen=True, slots=True)
-class Rewritten:
-    """What a feature made of one text: `text` (None = unchanged), else the reason in `skipped`."""
+class Unchanged(Exception):  # noqa: N818  # no error: a reason
+    """A filter found nothing to do; `reason` says why."""
 
-    text: str | None
-    skipped: str = ""
-
-
-Rewriter = Callable[[str, int], Rewritten]
-"""Takes a text, and how many of its kind the message has: they share the time one message may take."""
+    reason: str
 
 
-class Unsound(Exception):
-    """A feature's result would change more than it may; the message says what."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Findings:
+    """What a filter did to the drafts: `applied` tells whether anything; `events` are what it noted besides.
+
+    `images` are pictures taken out of the message, `removed` the parts they were in.
+    """
+
+    applied: bool
+    events: tuple[Event, ...] = ()
+    links: tuple[Link, ...] = ()
+    images: tuple[HostedFile, ...] = ()
+    removed: frozenset[Part] = frozenset()
 
 
-def rewrite_html(job: Job, feature: str, rewriter: Rewriter) -> Job:
-    """The job with the HTML of its message rewritten, and an event for what was done, left or given up."""
-    structure = parts.scan(job.message)
-    if structure.defect or structure.opaque:
-        return job.noting(Kind.SKIPPED, feature, structure.defect or structure.opaque)
-    shown = [part for part in structure.leaves if part.content_type == "text/html" and part.disposition != "attachment"]
-    if not shown:
-        return job.noting(Kind.SKIPPED, feature, "no HTML part")
-    changes: dict[Part, bytes] = {}
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Document:
+    """What an HTML filter works on: the drafts of the shown HTML parts, in order, and the message they are from."""
+
+    message: Message
+    structure: Structure
+    drafts: tuple[Draft, ...]
+
+
+HtmlFilter = Callable[[Job, Site, Document], Findings]
+"""Edits the drafts of a document and tells what it did."""
+
+
+@dataclass(slots=True)
+class _Edition:
+    """The parts of one message that can be edited, and what the filters did to them."""
+
+    document: Document
+    texts: tuple[tuple[Part, Text], ...]
+    removed: set[Part] = field(default_factory=set)
+
+
+def rewrite_html(job: Job, site: Site, filters: Sequence[tuple[str, HtmlFilter]]) -> Job:
+    """The job with the HTML of its message changed by each of the named filters, and events for what was done or not."""
+    if not filters:
+        return job
+    before = job
     try:
-        for part in shown:
-            changed, reason = _rewrite_part(job.message, part, lambda text: rewriter(text, len(shown)))
-            if changed is None:
-                job = job.noting(Kind.SKIPPED, feature, reason)
-            else:
-                changes[part] = changed
-        if not changes:
+        structure = parts.scan(job.message)
+        texts, reasons = _texts(job.message, structure)
+        for name, _ in filters:
+            for reason in reasons:
+                job = job.noting(Kind.SKIPPED, name, reason)
+        if not texts:
             return job
-        message = parts.replace(job.message, changes)
-        check_faithful(job.message, structure, message, changes)
-    except Exception as error:  # noqa: BLE001  # a bug in a feature costs the feature, never the mail
-        # The text of an unknown error may hold some of the message.
-        return job.noting(Kind.FALLBACK, feature, str(error) if isinstance(error, Unsound) else f"{type(error).__name__} in it")
-    return replace(job, message=message).noting(Kind.APPLIED, feature)
+        before = job
+        drafts = tuple(Draft(text.text, unicode=text.codec == "utf-8") for _, text in texts)
+        document = Document(message=job.message, structure=structure, drafts=drafts)
+        edition = _Edition(document, texts)
+        for name, run in filters:
+            job = _run(job, site, edition, name, run)
+        return _finished(job, edition)
+    except Exception as error:  # noqa: BLE001  # a bug in the rewriting costs its features, never the mail
+        for name, _ in filters:
+            before = before.noting(Kind.FALLBACK, name, _cause(error))
+        return before
 
 
-def _rewrite_part(message: Message, part: Part, rewriter: Callable[[str], Rewritten]) -> tuple[bytes | None, str]:
-    if part.opaque:
-        return None, part.opaque
+def _texts(message: Message, structure: Structure) -> tuple[tuple[tuple[Part, Text], ...], tuple[str, ...]]:
+    """The parts that can be edited with their text, and the reasons why others cannot."""
+    if structure.defect or structure.opaque:
+        return (), (structure.defect or structure.opaque,)
+    shown = [part for part in structure.leaves if is_shown(part)]
+    texts, reasons = [], {}
+    for part in shown:
+        found = _text(message, part)
+        if isinstance(found, Text):
+            texts.append((part, found))
+        else:
+            reasons[found] = True
+    return tuple(texts), tuple(reasons) if shown else ("no HTML part",)
+
+
+def is_shown(part: Part) -> bool:
+    """Whether a part is HTML that mail programs show as the mail's text."""
+    return part.content_type == "text/html" and part.disposition != "attachment"
+
+
+def is_editable(message: Message) -> bool:
+    """Whether any part of `message` would be given to the filters."""
     try:
-        content = parts.content(message, part)
+        return bool(_texts(message, parts.scan(message))[0])
+    except Exception:  # noqa: BLE001  # a bug in reading it costs the features, never the mail; rewrite_html tells of it
+        return False
+
+
+def _text(message: Message, part: Part) -> Text | str:
+    if part.opaque:
+        return part.opaque
+    try:
+        text = decode(parts.content(message, part), part.charset)
     except ValueError as error:
-        return None, str(error)
-    text = decode(content, part.charset)
-    if text is None:
-        return None, "character set is unknown or not ASCII-compatible"
-    rewritten = rewriter(text.text)
-    if rewritten.text is None:
-        return None, rewritten.skipped
-    return text.encode(rewritten.text), ""
+        return str(error)
+    return text or "character set is unknown or not ASCII-compatible"
 
 
-def check_faithful(before: Message, structure: Structure, after: Message, changes: Mapping[Part, bytes]) -> None:
-    """Re-reads `after`: it must be `before` but for the content of the parts in `changes`. Raises Unsound."""
-    old_end = new_end = 0
-    for old, new in zip_longest(structure.leaves, parts.scan(after).leaves):
-        if old is None or new is None or old.content_type != new.content_type:
-            raise Unsound("the parts are not those that were there")
-        changed = old in changes
-        old_start, new_start = _start(old, changed=changed), _start(new, changed=changed)
-        if before.body[old_end:old_start] != after.body[new_end:new_start]:
-            raise Unsound("something between the parts was changed")
-        if changed:
-            _check_changed(before, old, after, new, changes[old])
-        elif before.body[old_start : old.body.end] != after.body[new_start : new.body.end]:
-            raise Unsound("a part was changed that nobody asked to change")
-        old_end, new_end = old.body.end, new.body.end
-    if before.body[old_end:] != after.body[new_end:]:
-        raise Unsound("something behind the parts was changed")
-    if before.fields != after.fields and _kept(before.fields) != _kept(after.fields):
-        raise Unsound("a header field was changed")
+def _run(job: Job, site: Site, edition: _Edition, name: str, run: HtmlFilter) -> Job:
+    """The job after one filter; what it did is taken back where it fails."""
+    drafts = edition.document.drafts
+    marks = [draft.mark() for draft in drafts]
+    try:
+        findings = run(job, site, edition.document)
+    except Unchanged as unchanged:
+        return job.noting(Kind.SKIPPED, name, unchanged.reason)
+    except Exception as error:  # noqa: BLE001  # a bug in a feature costs the feature, never the mail
+        for draft, mark in zip(drafts, marks, strict=True):
+            draft.restore(mark)
+        return job.noting(Kind.FALLBACK, name, _cause(error))
+    edition.removed |= findings.removed
+    events = (*job.events, *findings.events)
+    job = replace(job, events=events, links=(*job.links, *findings.links), images=(*job.images, *findings.images))
+    return job.noting(Kind.APPLIED, name) if findings.applied else job
 
 
-def _start(part: Part, *, changed: bool) -> int:
-    """Where a part begins for the comparison: a changed one may get another transfer encoding in its header."""
-    return part.header.start if changed and part.header else part.body.start
+def _cause(error: Exception) -> str:
+    # The text of an unknown error may hold some of the message.
+    return str(error) if isinstance(error, Unsound) else f"{type(error).__name__} in it"
 
 
-def _check_changed(before: Message, old: Part, after: Message, new: Part, wanted: bytes) -> None:
-    if parts.content(after, new) != wanted:
-        raise Unsound("a changed part does not read back as it was written")
-    if old.header and new.header:
-        headers = (message.body[slice(*part.header)] for message, part in ((before, old), (after, new)) if part.header)
-        old_fields, new_fields = (_kept(Message.parse(header).fields) for header in headers)
-        if old_fields != new_fields:
-            raise Unsound("a field of a changed part was changed")
+def _finished(job: Job, edition: _Edition) -> Job:
+    """The job with the splices of all drafts in its message. Raises Unsound."""
+    changes = {part: changed for part, changed in _changes(edition)}
+    if not changes:
+        return job
+    before, structure = edition.document.message, edition.document.structure
+    if edition.removed:
+        message = remove(before, structure, edition.removed, changes)
+        check_removed(before, structure, message, edition.removed, changes)
+    else:
+        message = parts.replace(before, changes)
+        check_faithful(before, structure, message, changes)
+    return replace(job, message=message)
 
 
-def _kept(fields: tuple[Field, ...]) -> list[Field]:
-    """The fields but for those that tell of the transfer encoding."""
-    return [field for field in fields if field.name.lower() not in (b"content-transfer-encoding", b"mime-version")]
+def _changes(edition: _Edition) -> Iterator[tuple[Part, bytes]]:
+    for draft, (part, text) in zip(edition.document.drafts, edition.texts, strict=True):
+        splices = draft.splices()
+        if splices:
+            if not is_sound(splices, draft.outline):
+                raise Unsound("more than links, images and style attributes would change")
+            yield part, text.encode(spliced(draft.source, splices))

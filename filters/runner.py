@@ -67,12 +67,18 @@ class Runner:
         """The answer of a short function, run on the job thread; what it raises is raised here."""
         return self._thread.submit(question).result()
 
-    def work(self, content: bytes, job: Callable[[], Answer]) -> Answer:
-        """The answer of a job on `content`, within the deadline.
+    def work(self, content: bytes, job: Callable[[], Answer], then: Callable[[Answer], None] = lambda answer: None) -> Answer:
+        """The answer of a job on `content`, within the deadline, after `then` has kept what must be kept of it.
 
-        Raises Refused for content that ended two workers before; whatever the job raises is raised here.
+        `then` may wait for a disk: that is no fault of the content, so there is no deadline for it. Raises Refused for content
+        that ended two workers before; whatever one of both raises is raised here.
         """
-        return self._thread.submit(self._guarded, content, job).result()
+        return self._thread.submit(self._complete, content, job, then).result()
+
+    def _complete(self, content: bytes, job: Callable[[], Answer], then: Callable[[Answer], None]) -> Answer:
+        answer = self._guarded(content, job)
+        then(answer)
+        return answer
 
     def _guarded(self, content: bytes, job: Callable[[], Answer]) -> Answer:
         digest = hashlib.sha256(content).digest()[:DIGEST]

@@ -1,14 +1,17 @@
-"""Who a session is, as the filter needs to know it: login, account and signers, remembered until the store changes."""
+"""Who a session is, as the filter needs to know it: login, account, signers, click hosts, remembered until the store changes."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
 
-from filters.job import Signer, Site
+from filters.job import Signer, Site, Tracking
 from filters.sign_dkim import KeySigner
+from filters.target import host_of
+from journal.ring_file import RingFile
+from journal.seal import Ring
 from policy.access import decide
-from policy.domains import SigningKey, keys_for, unseal_private_key
+from policy.domains import SenderDomain, SigningKey, keys_for, unseal_private_key
 from policy.login import Login
 from policy.reply import Refused
 from policy.stores import LoginStore
@@ -18,25 +21,32 @@ REMEMBERED = 10_000  # senders; more than that and all are forgotten
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sender:
-    """A login that may send, and the keys of its account."""
+    """A login that may send, the keys of its account, and where its links lead by sender domain; "" is for all others."""
 
     login: Login
     keys: tuple[SigningKey, ...]
+    tracking: Mapping[str, Tracking]
 
 
 class Senders:
-    """Answers for the milter who may send and who signs; used by one thread, but for `recall`.
+    """Answers for the milter who may send, who signs and where links lead; used by one thread, but for `recall`.
 
-    What the store said is remembered for as long as its revision stays the same, so a login that is disabled stops at its
-    next message.
+    `click_host` is the service's own, `https` tells how links to it begin; sender domains may have another. What the store
+    said is remembered for as long as its revision stays the same, so a login that is disabled stops at its next message.
     """
 
-    def __init__(self, store: LoginStore, *, master_key: bytes, postmaster: str) -> None:
+    def __init__(
+        self, store: LoginStore, *, master_key: bytes, postmaster: str, ring: RingFile, click_host: str, https: bool
+    ) -> None:
         self._store = store
         self._master_key = master_key
         self._postmaster = postmaster
+        self._ring = ring
+        self._click_host = click_host
+        self._https = https
         self._revision: object = None
         self._senders: dict[str, Sender] = {}
+        self._means: dict[str, tuple[tuple[SigningKey, ...], Mapping[str, Tracking]]] = {}
         self._signers: dict[tuple[str, str], KeySigner] = {}
 
     def recall(self, sasl_username: str) -> Sender | None:
@@ -47,11 +57,7 @@ class Senders:
 
     def authorise(self, sasl_username: str) -> Sender:
         """The sender behind a session. Raises Refused, or StoreUnavailable where the store cannot answer."""
-        revision = self._store.revision()
-        if revision != self._revision or len(self._senders) > REMEMBERED:
-            self._senders.clear()
-            self._signers.clear()
-            self._revision = revision
+        self._renew()
         sender = self._senders.get(sasl_username)
         if sender is None:
             sender = self._senders[sasl_username] = self._look_up(sasl_username)
@@ -59,7 +65,35 @@ class Senders:
 
     def site(self, sender: Sender) -> Site:
         """What the filters need for a message of `sender`. `signers` raises InvalidKey for a key that cannot be used."""
-        return Site(signers=partial(self._signers_for, sender.keys), now=int(time.time()))
+        return self._site(sender.keys, sender.tracking, int(time.time()))
+
+    def site_of_copies(self, account: str, now: int) -> Site:
+        """The same for the copies of a message that was accepted from `account` at `now`, whatever became of its login since."""
+        self._renew()
+        if account not in self._means:
+            self._means[account] = self._look_up_means(account)
+        return self._site(*self._means[account], now)
+
+    def ring(self) -> Ring:
+        """The keys that seal identifiers, as they are now. Raises OSError or InvalidRing while there has not been a good ring."""
+        return self._ring.current()
+
+    def _renew(self) -> None:
+        """Forgets everything where the store has changed."""
+        revision = self._store.revision()
+        if revision != self._revision or max(len(self._senders), len(self._means)) > REMEMBERED:
+            self._senders.clear()
+            self._means.clear()
+            self._signers.clear()
+            self._revision = revision
+
+    def _site(self, keys: tuple[SigningKey, ...], tracking: Mapping[str, Tracking], now: int) -> Site:
+        return Site(
+            signers=partial(self._signers_for, keys),
+            tracking=lambda domain: tracking.get(domain, tracking[""]),
+            ring=self._ring.current(),
+            now=now,
+        )
 
     def _look_up(self, sasl_username: str) -> Sender:
         login = self._store.login(sasl_username) if sasl_username else None
@@ -67,7 +101,18 @@ class Senders:
         refusal = decide(sasl_username, login, account, postmaster=self._postmaster)
         if refusal is not None or login is None:
             raise Refused(refusal) if refusal else LookupError("a sender was let in without a login")
-        return Sender(login=login, keys=self._store.signing_keys(login.account))
+        keys, tracking = self._look_up_means(login.account)
+        return Sender(login=login, keys=keys, tracking=tracking)
+
+    def _look_up_means(self, account: str) -> tuple[tuple[SigningKey, ...], Mapping[str, Tracking]]:
+        return self._store.signing_keys(account), self._tracking(self._store.domains(account))
+
+    def _tracking(self, domains: tuple[SenderDomain, ...]) -> Mapping[str, Tracking]:
+        places = {domain.name: (domain.https, domain.clicks) for domain in domains if domain.clicks}
+        places[""] = (self._https, self._click_host.lower())
+        bases = {name: f"{'https' if https else 'http'}://{host}" for name, (https, host) in places.items()}
+        hosts = frozenset(map(host_of, bases.values()))
+        return {name: Tracking(base=base, hosts=hosts) for name, base in bases.items()}
 
     def _signers_for(self, keys: tuple[SigningKey, ...], domain: str) -> tuple[Signer, ...]:
         return tuple(self._signer(key) for key in keys_for(domain, keys))
@@ -78,6 +123,3 @@ class Senders:
             pem = unseal_private_key(self._master_key, key)
             self._signers[place] = KeySigner.load(key.domain, key.selector, key.algorithm, pem)
         return self._signers[place]
-
-
-MakeSenders = Callable[[], Senders]

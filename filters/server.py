@@ -3,6 +3,9 @@
 Callbacks collect bytes and send edits, nothing else. A message is answered in one of three ways: edits and CONTINUE at
 the end of the body; a refusal with its own text; 451 for everything unexpected, so that nothing of the attempt is sent.
 ACCEPT is never returned: Postfix would stop asking for this session.
+
+Mail from a client comes from a login; a copy of a split message comes over a listener of our own, which is told apart by a
+name that Postfix gives it (master.cf) and no client can choose.
 """
 
 import logging
@@ -16,24 +19,21 @@ from typing import Any
 import Milter
 import milter
 
-from filters.job import Envelope, Job, Result
+from filters.job import Envelope
 from filters.mail.edits import Edit, InsertField, RemoveField, ReplaceBody
 from filters.mail.message import Field, Message
-from filters.overrides import MAX_TAG, MAX_TAGS
-from filters.pipeline import transform
+from filters.passes import Accepted, Passes, Received
 from filters.prefork import Prefork
+from filters.report import report
 from filters.runner import Ledger, Runner
-from filters.senders import MakeSenders, Sender, Senders
-from journal.event import Event, Kind
 from policy.log_line import shown
 from policy.reply import TROUBLE, Refused, Reply
 
 log = logging.getLogger("smtpeter.milter")
 
 NAME = "smtpeter"
+INTERNAL = "INTERNAL"  # {daemon_name} of the listener for copies
 IDLE_SECONDS = 7200  # how long libmilter keeps a session Postfix says nothing on
-REPORTED = 20  # events of one message that get a line each
-ALL_TAGS = MAX_TAGS * (MAX_TAG + 1)  # characters: the log is where the tags of a message are found
 BACKLOG = 512  # connections that wait for a worker
 
 
@@ -41,13 +41,14 @@ class Session(Milter.Base):
     """One SMTP session, as seen by one worker."""
 
     runner: Runner
-    senders: Senders
+    passes: Passes
 
     def __init__(self) -> None:
         self._reset()
 
     def _reset(self) -> None:
-        self._sender: Sender | None = None
+        self._pass: Callable[[Received], Accepted] | None = None
+        self._who = ""
         self._mail_from = ""
         self._rcpt_to: list[str] = []
         self._fields: list[Field] = []
@@ -56,17 +57,23 @@ class Session(Milter.Base):
     def envfrom_bytes(self, mail_from: bytes, *_parameters: bytes) -> int:
         """MAIL: who is this, and may it send?"""
         self._reset()
+        self._mail_from = _address(mail_from)
+        if self.getsymval("{daemon_name}") == INTERNAL:
+            # Who may send a copy is what its ticket says, at the end of the message.
+            self._pass, self._who = self.passes.second, f"listener={INTERNAL}"
+            return int(Milter.CONTINUE)
+        name, senders = "", self.passes.senders
         try:
             name = self.getsymval("{auth_authen}") or ""
             # Most sessions are of a sender just seen: no trip to the other thread for them.
-            self._sender = self.senders.recall(name) or self.runner.ask(partial(self.senders.authorise, name))
+            sender = senders.recall(name) or self.runner.ask(partial(senders.authorise, name))
         except Refused as refusal:
             log.info("login=%s verdict=refused reply=%s", shown(name), shown(str(refusal)))
             return self._refuse(refusal.reply)
         except Exception:
             log.exception("verdict=failed stage=MAIL")
             return self._refuse(TROUBLE)
-        self._mail_from = _address(mail_from)
+        self._pass, self._who = partial(self.passes.first, sender), f"login={sender.login.name}"
         return int(Milter.CONTINUE)
 
     envfrom = envfrom_bytes
@@ -74,7 +81,14 @@ class Session(Milter.Base):
     @Milter.noreply
     def envrcpt(self, recipient: str, *_parameters: str) -> int:
         """RCPT: Postfix tells of the accepted ones only."""
-        self._rcpt_to.append(_address(recipient.encode(errors="surrogateescape")))
+        written = _address(recipient.encode(errors="surrogateescape"))
+        # Both passes must know a recipient by one address: Postfix's own form, without route and needless quotes, which is
+        # what stands in the queue. It is in lower case; where that is all, the address is kept as it was written.
+        try:
+            resolved = self.getsymval("{rcpt_addr}") or written
+        except UnicodeDecodeError:
+            resolved = written
+        self._rcpt_to.append(written if written.casefold() == resolved.casefold() else resolved)
         return int(Milter.CONTINUE)
 
     @Milter.noreply
@@ -94,24 +108,24 @@ class Session(Milter.Base):
     def eom(self) -> int:
         """The end of the message: the job is done, its edits are sent."""
         queue_id = self.getsymval("i") or "NOQUEUE"
-        sender = self._sender
-        if sender is None:
+        run, who = self._pass, self._who
+        if run is None:
             # Postfix went on after a rejected message without a new MAIL (seen on 3.7.11).
             log.error("queue_id=%s verdict=failed reason=%s", queue_id, shown("end of message without its own MAIL"))
             return self._refuse(TROUBLE)
         try:
-            result = self._run(sender)
-            for edit in result.edits:
+            accepted = self._run(queue_id, run)
+            for edit in accepted.result.edits:
                 self._send(edit)
         except Refused as refusal:
-            log.info("queue_id=%s login=%s verdict=refused reply=%s", queue_id, sender.login.name, shown(str(refusal)))
+            log.info("queue_id=%s %s verdict=refused reply=%s", queue_id, who, shown(str(refusal)))
             return self._refuse(refusal.reply)
         except Exception:
-            log.exception("queue_id=%s login=%s verdict=failed", queue_id, sender.login.name)
+            log.exception("queue_id=%s %s verdict=failed", queue_id, who)
             return self._refuse(TROUBLE)
         finally:
             self._reset()
-        for line in report(queue_id, result):
+        for line in report(queue_id, accepted.result):
             log.info(line)
         return int(Milter.CONTINUE)
 
@@ -125,17 +139,16 @@ class Session(Milter.Base):
         self._reset()
         return int(Milter.CONTINUE)
 
-    def _run(self, sender: Sender) -> Result:
+    def _run(self, queue_id: str, run: Callable[[Received], Accepted]) -> Accepted:
+        """What one of the passes makes of the message, after all that must be kept of it is on disk."""
         body = self._body[0] if len(self._body) == 1 else b"".join(self._body)
         self._body.clear()
-        job = Job(
-            login=sender.login.name,
-            account=sender.login.account,
+        received = Received(
+            queue_id=queue_id,
             envelope=Envelope(mail_from=self._mail_from, rcpt_to=tuple(self._rcpt_to)),
-            options=sender.login.options,
             message=Message(tuple(self._fields), body),
         )
-        return self.runner.work(body, lambda: transform(job, self.senders.site(sender)))
+        return self.runner.work(body, partial(run, received), self.passes.keep)
 
     def _send(self, edit: Edit) -> None:
         match edit:
@@ -153,33 +166,6 @@ class Session(Milter.Base):
         return int(Milter.REJECT if reply.code >= 500 else Milter.TEMPFAIL)
 
 
-def report(queue_id: str, result: Result) -> list[str]:
-    """The log lines of an accepted message: the decision, then one line for each event that needs a look."""
-    job = result.job
-    decision = (
-        f"queue_id={queue_id} login={job.login} account={job.account} verdict=accepted recipients={len(job.envelope.rcpt_to)}"
-        f" properties={','.join(job.options.properties)} images={job.options.images.value}"
-        f" tags={shown(';'.join(job.tags), ALL_TAGS)} {_summary(job.events)}"
-    )
-    lines = [
-        f"queue_id={queue_id} event={event.kind} subject={shown(event.subject)} reason={shown(event.reason)}"
-        for event in job.events
-        if event.kind in (Kind.WARNING, Kind.FALLBACK, Kind.SKIPPED, Kind.REENCODED)
-    ]
-    if len(lines) > REPORTED:
-        lines[REPORTED:] = [f"queue_id={queue_id} event=more count={len(lines) - REPORTED}"]
-    return [decision.rstrip(), *lines]
-
-
-def _summary(events: tuple[Event, ...]) -> str:
-    words = {Kind.APPLIED: "applied", Kind.SIGNED: "signed", Kind.UNSIGNED: "unsigned"}
-    found: dict[str, list[str]] = {}
-    for event in events:
-        if event.kind in words:
-            found.setdefault(words[event.kind], []).append(f"{event.subject}: {event.reason}" if event.reason else event.subject)
-    return " ".join(f"{word}={shown(', '.join(subjects))}" for word, subjects in found.items())
-
-
 def _address(argument: bytes) -> str:
     return argument.decode("utf-8", "replace").removeprefix("<").removesuffix(">")
 
@@ -190,19 +176,19 @@ def serve(
     group: str | None,
     workers: int,
     deadline: float,
-    make_senders: MakeSenders,
+    make_passes: Callable[[int], Passes],
     rehearse: Callable[[], None],
 ) -> None:
     """Serves the milter protocol on the unix socket `path` until SIGTERM. Returns after the last worker ended.
 
-    `group` may connect besides the owner. `make_senders` is called in each worker, after the fork; `rehearse` before it, to do
-    once what the first messages would do in every worker: what it leaves in memory is shared.
+    `group` may connect besides the owner. `make_passes` is called with each worker's number, after the fork;
+    `rehearse` before it, to do once what the first messages would do in every worker: what it leaves in memory is shared.
     """
     ledger = Ledger(workers)
 
     def work(index: int) -> None:
         Session.runner = Runner(ledger, index, deadline)
-        Session.senders = Session.runner.ask(make_senders)
+        Session.passes = Session.runner.ask(partial(make_passes, index))
         milter.main()
 
     _register(path)

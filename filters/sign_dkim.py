@@ -18,14 +18,13 @@ from cryptography.hazmat.primitives.asymmetric import ed25519, padding, rsa, uti
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
 from filters.job import Job, Signer, Site
-from filters.mail.address import from_domain
+from filters.mail.address import author_domain
 from filters.mail.lines import fit_lines, has_long_line
 from filters.mail.message import Field, Message
 from filters.mail.parts import scan
 from filters.mail.relaxed import relaxed_body_hash, relaxed_fields
 from journal.event import Kind
 from policy.domains import Algorithm, InvalidKey
-from policy.reply import Refused, malformed
 
 # Signed once more than they are there, so that a second one breaks the signature (RFC 6376 5.4.2).
 OVERSIGNED = (
@@ -179,12 +178,9 @@ def _answering(record: str) -> Callable[..., bytes]:
 def sign(job: Job, site: Site) -> Job:
     """`job` with a DKIM signature of each key of its From domain, made on a message that no line length rule changes later.
 
-    Raises Refused for a message with two From fields: which of them a reader shows is not ours to guess.
+    Raises Refused for a message with two From fields.
     """
-    authors = tuple(job.message.all(b"from"))
-    if len(authors) > 1:
-        raise Refused(malformed("This message has more than one From field"))
-    domain = from_domain(authors[0].value) if authors else ""
+    domain = author_domain(job.message)
     if not domain:
         return job.noting(Kind.UNSIGNED, "dkim", "the From field gives no domain")
     signers = site.signers(domain)

@@ -19,14 +19,15 @@ from pathlib import Path
 
 from smtpeter.activation import LONGEST
 from smtpeter.errors import UserError
-from smtpeter.ports import Ports, require_free
+from smtpeter.ports import Ports, open_listener, require_free, unused_port
 
-FILES = ("main.cf", "master.cf", "outgoing_header_checks")
+FILES = ("main.cf", "master.cf", "milter_header_checks", "outgoing_header_checks")
 SOCKETS = ("auth", "policy", "milter")
 # Addresses that stand for all, and where such a listener is reached from here.
 _ALL = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - what is bound is the operator's choice
 # The services of postfix/master.cf that get other ports.
 _LISTENERS = {"smtp": "25/inet", "submission": "587/inet", "submissions": "465/inet"}
+_INTERNAL, _INTERNAL_ADDRESS = "127.0.0.1:10587/inet", "127.0.0.1"
 # To see that a listener of our own speaks TLS, it need not prove who it is.
 _ANY_CERTIFICATE = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
 _ANY_CERTIFICATE.check_hostname = False
@@ -58,7 +59,8 @@ class Instance:
 
     `source` holds the files of postfix/. `listen` are the addresses of the listeners; 0.0.0.0 and :: stand for all.
     `run` is where the sockets auth, policy and milter are. `nexthop` is who gets all mail, as Postfix writes it
-    ("[127.0.0.1]:2525"); empty for direct delivery. `extra` are further parameters of main.cf.
+    ("[127.0.0.1]:2525"); empty for direct delivery. `internal` is the port of the listener for copies, 0 for any free one,
+    chosen by `prepare`. `extra` are further parameters of main.cf.
     """
 
     directory: Path
@@ -70,6 +72,7 @@ class Instance:
     certificate: Path
     key: Path
     nexthop: str = ""
+    internal: int = 0
     extra: Mapping[str, str] = field(default_factory=dict)
 
     @property
@@ -96,6 +99,7 @@ class Instance:
             if len(os.fsencode(path)) > LONGEST:
                 raise UserError(f"the socket path {path} is longer than {LONGEST} octets: choose a shorter directory")
         require_free(self._addresses(), self.ports)
+        internal = self._internal_port()
         try:
             self._make_directories()
             for name in FILES:
@@ -104,9 +108,11 @@ class Instance:
             raise UserError(f"{error.filename} cannot be made: {error.strerror}") from error
         for directory in (self.directory, self.run):
             _require_searchable(directory)
-        _run(postconf, "-c", str(self.config), "-e", *(f"{name}={value}" for name, value in self.parameters().items()))
-        ports = (f"{service}/service={getattr(self.ports, name)}" for name, service in _LISTENERS.items())
-        _run(postconf, "-c", str(self.config), "-F", "-e", *ports)
+        parameters = {"smtpeter_internal_port": str(internal), **self.parameters()}
+        _run(postconf, "-c", str(self.config), "-e", *(f"{name}={value}" for name, value in parameters.items()))
+        services = [f"{service}/service={getattr(self.ports, name)}" for name, service in _LISTENERS.items()]
+        services.append(f"{_INTERNAL}/service={_INTERNAL_ADDRESS}:{internal}")
+        _run(postconf, "-c", str(self.config), "-F", "-e", *services)
         # Every process of Postfix that reads a main.cf younger than two seconds pauses until it is older, in case
         # somebody is still writing it (dict_load_file). Nobody is, and a start would take two seconds longer.
         finished = time.time() - 60
@@ -188,6 +194,13 @@ class Instance:
         """The addresses there are: :: only counts with IPv6 in the kernel, unless nothing else was asked for."""
         there = tuple(address for address in self.listen if address != "::" or _has_ipv6())
         return there or self.listen
+
+    def _internal_port(self) -> int:
+        """The port of the listener for copies, open for nobody yet. Raises UserError."""
+        if not self.internal:
+            return unused_port(_INTERNAL_ADDRESS, but=self.ports.all())
+        open_listener(_INTERNAL_ADDRESS, self.internal, "set another as internal in [listen]").close()
+        return self.internal
 
     def _make_directories(self) -> None:
         for path in (self.config, self.queue, self.log.parent, self.run):

@@ -15,8 +15,10 @@ from typing import Any, get_args, get_origin
 from pydantic import BaseModel, IPvAnyNetwork
 from pydantic.fields import FieldInfo
 
+from filters.mail.judge import MARKS
 from filters.overrides import MAX_TAG, MAX_TAGS
 from filters.pipeline import FILTERS
+from filters.track_clicks import PREVENTSCAM
 from policy.options import FALSE_WORDS, OPTIONS, TAGS_HEADER, TRUE_WORDS, Option, Options
 from smtpeter.settings import SEARCHED, Settings
 
@@ -54,8 +56,12 @@ def options_page() -> str:
         "- Every control field is removed before the mail leaves, also one with an unknown name.",
         f"- `{TAGS_HEADER}` takes a comma-separated list: at most {MAX_TAGS} tags of at most {MAX_TAG} characters, without"
         " blanks and semicolons inside. Several fields are merged. It is no option: a login has no tags.",
-        "- An option that says “not yet” can be set and asked for, and changes nothing. For each message that asks for"
-        " tracking or hosted images the log has an event `skipped` with the reason.",
+        "- An option that says “not yet” can be set and asked for, and changes nothing. Each message that asks for it has an"
+        " event `skipped` with the reason.",
+        "- A link that carries a mark with which another provider's senders keep it untracked is left alone by trackclicks, and"
+        f" loses the mark: {', '.join(f'`{mark}`' for mark in MARKS)} (the first with the value `off`).",
+        "- What became of each option, and whether the login, a header field or a rule decided it, stands in the journal:"
+        " `smtpeter trace` shows it.",
     )
 
 
@@ -86,7 +92,7 @@ def pages() -> dict[str, str]:
 
 
 def _acts(option: Option) -> bool:
-    return option.name in {each.name for each in FILTERS}
+    return option.name in {each.name for each in FILTERS} | {PREVENTSCAM}
 
 
 def _section(info: FieldInfo) -> type[BaseModel] | None:

@@ -1,17 +1,19 @@
-"""A newsletter to try things with: a style sheet, a media query, a text part and control fields."""
+"""A newsletter to try things with: a style sheet, a media query, a link, a text part and control fields."""
 
 from datetime import datetime
 from email.message import EmailMessage
 from email.policy import SMTP
 from email.utils import format_datetime
+from html import escape
 
 SENDER = "news@example.com"
 RECIPIENT = "reader@example.net"
+LINK = "https://www.example.com/bread?list=spring&page=1"
 
 _TEXT = """\
 Our spring list is out.
 
-Fresh bread, seven days a week: https://www.example.com/bread?list=spring&page=1
+Fresh bread, seven days a week: {link}
 """
 
 _HTML = """\
@@ -35,7 +37,7 @@ _HTML = """\
   <tr><td class="card">
     <h1>Spring list</h1>
     <p style="line-height: 1.5">Fresh bread, seven days a week – from our café to your table.</p>
-    <p><a class="button" href="https://www.example.com/bread?list=spring&amp;page=1">See the list</a></p>
+    <p><a class="button" href="{link}">See the list</a></p>
   </td></tr>
 </table>
 </body>
@@ -52,7 +54,9 @@ def newsletter(now: datetime, message_id: str) -> bytes:
     message["Date"] = format_datetime(now)
     message["Message-ID"] = message_id
     message["X-SMTPeter-InlineCSS"] = "true"
+    message["X-SMTPeter-TrackClicks"] = "true"
+    message["X-SMTPeter-TrackOpens"] = "true"
     message["X-SMTPeter-Tags"] = "sample, spring"
-    message.set_content(_TEXT)
-    message.add_alternative(_HTML, subtype="html")
+    message.set_content(_TEXT.format(link=LINK))
+    message.add_alternative(_HTML.replace("{link}", escape(LINK)), subtype="html")
     return message.as_bytes()

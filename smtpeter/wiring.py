@@ -1,8 +1,11 @@
 """Builds the adapters from the settings and hands them out."""
 
+from filters.passes import Passes
 from filters.senders import Senders
+from journal.images import ImageStore
 from journal.ring_file import RingFile
 from journal.seal import InvalidRing
+from journal.spool import Writer
 from policy.domains import MASTER_KEY_LENGTH
 from policy.stores.sql import SqlStore
 from smtpeter.errors import UserError
@@ -35,8 +38,24 @@ def ring_file(settings: Settings, interval: float = 0.0) -> RingFile:
 
 
 def make_senders(settings: Settings, store: SqlStore) -> Senders:
-    """What the milter asks about logins and keys."""
-    return Senders(store, master_key=master_key(settings), postmaster=settings.contact)
+    """What the milter asks about logins, keys and click hosts. Raises UserError where the master key or the ring is missing."""
+    return Senders(
+        store,
+        master_key=master_key(settings),
+        postmaster=settings.contact,
+        ring=ring_file(settings),
+        click_host=settings.click_host,
+        https=settings.web.https,
+    )
+
+
+def make_passes(settings: Settings, store: SqlStore, worker: int) -> Passes:
+    """What the milter does with a message, for one of its workers. Raises UserError like `make_senders`."""
+    return Passes(
+        make_senders(settings, store),
+        journal=Writer(settings.spool, f"milter-{worker}"),
+        images=ImageStore(settings.images),
+    )
 
 
 def remember_ports(settings: Settings) -> None:

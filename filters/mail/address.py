@@ -2,7 +2,9 @@
 
 import re
 
+from filters.mail.message import Message
 from policy.domains import normalise_domain
+from policy.reply import Refused, malformed
 
 # One step of the field. An unclosed quote, comment or angle bracket matches as a single character, which ends the reading.
 _STEP = re.compile(r'"(?:[^"\\]|\\.)*"|\[[^\[\]\\]*\]|[^"\[\]()<>,:;@.\\\s]+|\s+|.', re.DOTALL)
@@ -10,6 +12,17 @@ _COMMENT_STEP = re.compile(r"[^()\\]+|\\.|.", re.DOTALL)
 _CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
 _SPECIALS = {",", ";", ":", "<", ">"}
 _DOMAIN_LIMIT = 253  # octets of a name in ASCII; a longer one in Unicode cannot be shorter there
+
+
+def author_domain(message: Message) -> str:
+    """The domain of the From field of `message`; "" where there is none or it is in doubt. Raises Refused for two From fields.
+
+    Which of two a reader shows is not ours to guess.
+    """
+    authors = tuple(message.all(b"from"))
+    if len(authors) > 1:
+        raise Refused(malformed("This message has more than one From field"))
+    return from_domain(authors[0].value) if authors else ""
 
 
 def from_domain(field_value: bytes) -> str:

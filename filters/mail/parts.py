@@ -79,6 +79,8 @@ def _safe(part: Part, data: bytes) -> bool:
 
 
 def _has_delimiter(part: Part, text: bytes) -> bool:
+    if b"\n--" not in text and not text.startswith(b"--"):
+        return False
     lines = [b"--" + parent.boundary for parent in part.parents]
     return any(text.startswith(line) or b"\n" + line in text for line in lines)
 

@@ -36,10 +36,18 @@ class Span(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Multipart:
-    """One multipart that encloses a part. No two of a structure have the same boundary."""
+    """One multipart that encloses a part. No two of a structure have the same boundary, so that tells them apart.
+
+    `header` spans the lines of its header in the body, or is None for the message's own header; `body` spans all parts, with
+    what is before and behind them. `content_id` is as in a part, `start` the Content-ID of the part it begins with, or "".
+    """
 
     content_type: str
     boundary: bytes
+    header: Span | None = field(default=None, compare=False)
+    body: Span = field(default=Span(0, 0), compare=False)
+    content_id: str = field(default="", compare=False)
+    start: str = field(default="", compare=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,12 +56,14 @@ class Part:
 
     `header` spans the lines of its header in the body, or is None for the message's own header; `body` spans its content as
     it stands, still encoded. `parents` go from the outermost multipart inwards. `opaque` says why its content is not edited.
+    `content_id` is without its angle brackets, and "" where it is in doubt.
     """
 
     content_type: str
     charset: str
     encoding: str
     disposition: str
+    content_id: str
     header: Span | None
     body: Span
     parents: tuple[Multipart, ...]
@@ -109,7 +119,7 @@ class _Scanner:
         if entity.multipart:
             if entity.disposition not in ("", "inline"):
                 opaque = opaque or entity.unclear or "inside an attachment"
-            self.multipart(entity, body, parents, opaque)
+            self.multipart(entity, header, body, parents, opaque)
             return
         self.leaves.append(
             Part(
@@ -117,6 +127,7 @@ class _Scanner:
                 charset=entity.charset,
                 encoding=entity.encoding,
                 disposition=entity.disposition,
+                content_id=entity.content_id,
                 header=header,
                 body=body,
                 parents=parents,
@@ -124,12 +135,12 @@ class _Scanner:
             )
         )
 
-    def multipart(self, entity: Entity, body: Span, parents: tuple[Multipart, ...], opaque: str) -> None:
-        """Adds the leaves of a multipart."""
+    def multipart(self, entity: Entity, own: Span | None, body: Span, parents: tuple[Multipart, ...], opaque: str) -> None:
+        """Adds the leaves of a multipart whose own header is at `own`."""
         if len(parents) == DEPTH_LIMIT:
             raise _DefectFound(f"more than {DEPTH_LIMIT} levels of parts", too_deep=True)
         self.check_boundary(entity.boundary, parents)
-        inside = (*parents, Multipart(entity.content_type, entity.boundary))
+        inside = (*parents, Multipart(entity.content_type, entity.boundary, own, body, entity.content_id, entity.start))
         default = DIGEST_PART if entity.content_type == "multipart/digest" else PLAIN
         for part in self.split(entity.boundary, body):
             header = header_of(self.body, part.start, part.end)

@@ -85,7 +85,7 @@ def _quoted_printable(data: bytes) -> bytes:
     if b"\r\n" not in data:
         text = text.replace(b"=\n", b"=\r\n")
     # It writes a blank at the end of a line as a code after it has counted the characters of the line.
-    if text.endswith((b"=20", b"=09")) or b"=20\r\n" in text or b"=09\r\n" in text:
+    if data.endswith((b" ", b"\t")) or b" \r\n" in data or (b"\t" in data and b"\t\r\n" in data):
         text = _broken(text)
     return _protected(text)
 

@@ -1,6 +1,7 @@
 """`smtpeter demo`: one message through everything, before and after, on a service that exists for this moment only."""
 
 import json
+import re
 import smtplib
 import ssl
 import subprocess
@@ -8,17 +9,20 @@ import sys
 import tempfile
 import time
 from datetime import UTC, datetime
+from html import unescape
+from http.client import HTTPConnection
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
+from filters.mail import parts
 from filters.mail.message import Message
 from filters.overrides import is_control
 from filters.sign_dkim import verify
 from smtpeter import sample
 from smtpeter.errors import UserError
-from smtpeter.ports import Ports
+from smtpeter.ports import Ports, unused_port
 
 DOMAIN = "example.com"
 SECONDS = 60.0
@@ -33,23 +37,25 @@ def demo(
         place = Path(folder)
         place.chmod(0o711)  # the user postfix passes through
         with (place / "log").open("wb") as log:
-            service = _start(place, chosen, log)
+            web_port = unused_port("127.0.0.1", but=chosen.all())
+            service = _start(place, chosen, web_port, log)
             try:
                 _wait_until_ready(service, place)
                 login = _set_up(place)
                 sent = sample.newsletter(datetime.now(UTC), f"<demo.{time.time_ns()}@{DOMAIN}>")
                 _send(place, chosen, login, sent)
                 received = _captured(place)
+                visited = _visited(web_port, received)
             finally:
                 service.terminate()
                 service.wait()
-        sound = _show(place, sent, received)
+        sound = _show(place, sent, received, visited)
     raise typer.Exit(0 if sound else 1)
 
 
-def _start(place: Path, ports: Ports, log: Any) -> "subprocess.Popen[bytes]":
+def _start(place: Path, ports: Ports, web_port: int, log: Any) -> "subprocess.Popen[bytes]":
     words = ("up", "--listen", "127.0.0.1", "--ports", ",".join(map(str, ports.all())), "--capture", str(place / "outbox"))
-    return subprocess.Popen(_command(place, *words), stdout=log, stderr=log)
+    return subprocess.Popen(_command(place, *words, "--web-port", str(web_port)), stdout=log, stderr=log)
 
 
 def _command(place: Path, *words: str) -> tuple[str, ...]:
@@ -94,7 +100,24 @@ def _captured(place: Path) -> bytes:
     return found[0].read_bytes()
 
 
-def _show(place: Path, sent: bytes, received: bytes) -> bool:
+def _visited(port: int, received: bytes) -> list[tuple[str, str]]:
+    """Each tracked URL of the message, and where the tracking host sends a visitor."""
+    message = Message.parse(received)
+    html = next(part for part in parts.scan(message).leaves if part.content_type == "text/html")
+    found = []
+    for url in re.findall(rb'"https://(clicks[^"]+)"', parts.content(message, html)):
+        host, _, rest = unescape(url.decode()).partition("/")
+        connection = HTTPConnection("127.0.0.1", port, timeout=SECONDS)
+        connection.request("GET", f"/{rest}", headers={"Host": host})
+        answer = connection.getresponse()
+        found.append(
+            (f"https://{host}/{rest}", answer.headers["Location"] or f"{answer.status} {answer.headers['Content-Type']}")
+        )
+        connection.close()
+    return found
+
+
+def _show(place: Path, sent: bytes, received: bytes, visited: list[tuple[str, str]]) -> bool:
     typer.echo(f"===== sent =====\n{sent.decode()}\n===== received by the next mail server =====\n{received.decode()}")
     typer.echo("===== what was applied =====")
     for line in (place / "log").read_text(errors="replace").splitlines():
@@ -104,6 +127,16 @@ def _show(place: Path, sent: bytes, received: bytes) -> bool:
     verified = verify(received, records)
     left = [field.name.decode() for field in Message.parse(received).fields if is_control(field)]
     inlined = b"style=3D" in received
-    for what, good in (("DKIM signature verifies", verified), ("no control field left", not left), ("CSS is inlined", inlined)):
+    typer.echo("===== where the links lead =====")
+    for url, leads in visited:
+        typer.echo(f"{url}\n  -> {leads}")
+    facts = {
+        "DKIM signature verifies": verified,
+        "no control field left": not left,
+        "CSS is inlined": inlined,
+        "a click on the link lands where the sender meant": sample.LINK in {leads for _, leads in visited},
+        "the invisible image is served": "200 image/gif" in {leads for _, leads in visited},
+    }
+    for what, good in facts.items():
         typer.echo(f"{'yes' if good else 'NO '}  {what}")
-    return verified and not left and inlined
+    return all(facts.values())

@@ -9,13 +9,16 @@ from typing import Annotated
 
 import typer
 
-from filters.job import Envelope, Job, Result
+from filters.attempt import explained
+from filters.job import Envelope, Job, Link, Result
 from filters.mail import parts
 from filters.mail.message import Message
 from filters.mail.text import decode
 from filters.pipeline import transform
 from filters.senders import Senders
+from filters.target import LONGEST
 from journal.event import Event, Kind
+from policy.log_line import shown
 from policy.reply import Refused
 from smtpeter import database, wiring
 from smtpeter.cli import settings_of
@@ -23,10 +26,12 @@ from smtpeter.commands.login import find
 from smtpeter.errors import UserError
 from smtpeter.output import AsJson, print_json
 
+READER = "reader@example.net"
 WORDS = {
     Kind.ATTEMPT: "would be accepted",
     Kind.APPLIED: "applied",
     Kind.SKIPPED: "not applied",
+    Kind.KEPT: "left as it is",
     Kind.WARNING: "warning",
     Kind.FALLBACK: "given up, the original is kept",
     Kind.REENCODED: "re-encoded",
@@ -39,7 +44,8 @@ def preview(
     context: typer.Context,
     file: Annotated[Path, typer.Argument(help="A message (RFC 5322); - reads standard input.")],
     login: Annotated[str, typer.Option(help="The login it would be sent with, or the beginning of its name.")],
-    diff: Annotated[bool, typer.Option("--diff", help="Show what changes and why instead of the result.")] = False,
+    diff: Annotated[bool, typer.Option("--diff", help="Show what changes and why, link by link, not the result.")] = False,
+    to: Annotated[str, typer.Option(help="The recipient.")] = READER,
     as_json: AsJson = False,
 ) -> None:
     """Print what would leave if a login sent this message. Nothing is sent."""
@@ -52,11 +58,18 @@ def preview(
     name = find(store, login).name
     received = Message.parse(raw)
     try:
-        result = run(wiring.make_senders(settings, store), name, received)
+        result = run(wiring.make_senders(settings, store), name, received, to)
     except Refused as refusal:
         raise UserError(f"this message would be refused: {refusal.reply}") from refusal
     if as_json:
-        print_json({"events": events(result), "message": bytes(result.job.message).decode("utf-8", "surrogateescape")})
+        print_json(
+            {
+                "events": events(result),
+                "features": [decision._asdict() for decision in explained(result.job)],
+                "links": [link._asdict() for link in result.job.links],
+                "message": bytes(result.job.message).decode("utf-8", "surrogateescape"),
+            }
+        )
     elif diff:
         for line in explain(received, result):
             typer.echo(line)
@@ -64,13 +77,13 @@ def preview(
         sys.stdout.buffer.write(bytes(result.job.message))
 
 
-def run(senders: Senders, login: str, received: Message) -> Result:
-    """The result for a message as if `login` had sent it. Raises Refused."""
+def run(senders: Senders, login: str, received: Message, recipient: str) -> Result:
+    """The result for a message as if `login` had sent it to `recipient`. Raises Refused."""
     sender = senders.authorise(login)
     job = Job(
         login=sender.login.name,
         account=sender.login.account,
-        envelope=Envelope(mail_from="", rcpt_to=()),
+        envelope=Envelope(mail_from="", rcpt_to=(recipient,)),
         options=sender.login.options,
         message=received,
     )
@@ -83,9 +96,15 @@ def events(result: Result) -> list[dict[str, str]]:
 
 
 def explain(received: Message, result: Result) -> Iterator[str]:
-    """What was decided and why, then what changed: header fields, and each part as its decoded text."""
+    """What was decided, by whom and why, each link, then what changed: header fields, and each part as its decoded text."""
     for event in result.job.events:
         yield _sentence(event)
+    for decision in explained(result.job):
+        yield f"# {decision.feature}: {decision.outcome}, decided by {decision.by}"
+    for image in result.job.images:
+        yield f"# image hosted: {image.name} ({len(image.content)} octets)"
+    for link in result.job.links:
+        yield _link(link)
     left = result.job.message
     yield from _differences("header", _header_lines(received), _header_lines(left))
     before, after = parts.scan(received).leaves, parts.scan(left).leaves
@@ -99,6 +118,13 @@ def explain(received: Message, result: Result) -> Iterator[str]:
 def _sentence(event: Event) -> str:
     reason = f" ({event.reason})" if event.reason else ""
     return f"# {event.subject}: {WORDS[event.kind]}{reason}"
+
+
+def _link(link: Link) -> str:
+    kind = "image" if link.image else "link"
+    if not link.number:
+        return f"# {kind} left as it is ({link.reason}): {shown(link.before, LONGEST)}"
+    return f"# {kind} {link.number}: {shown(link.before, LONGEST)} -> {link.after}"
 
 
 def _header_lines(message: Message) -> list[str]:

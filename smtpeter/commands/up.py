@@ -18,10 +18,10 @@ from smtpeter import activation, capture, certificate, database, wiring
 from smtpeter.cli import Place
 from smtpeter.commands import login
 from smtpeter.errors import UserError
-from smtpeter.ports import Ports
+from smtpeter.ports import Ports, open_listener
 from smtpeter.postfix import Instance, source_directory
 from smtpeter.process import mail_group, socket_paths
-from smtpeter.settings import Listen, Relay, Settings
+from smtpeter.settings import Relay, Settings
 from smtpeter.supervisor import Child, Supervisor
 
 FIRST_ACCOUNT = "first"
@@ -36,6 +36,7 @@ def up(
     capture_folder: Annotated[
         Path | None, typer.Option("--capture", help="Keep outgoing mail as files in this folder; nothing leaves.")
     ] = None,
+    web_port: Annotated[int | None, typer.Option(min=1, max=65535, help="Port the tracking host listens on.")] = None,
     relayhost: Annotated[str | None, typer.Option(help="Send everything to this HOST:PORT.")] = None,
     first_login: Annotated[
         bool, typer.Option("--first-login", help="Where there is no account yet, make one and show its first login.")
@@ -43,7 +44,7 @@ def up(
 ) -> None:
     """Run everything with a private Postfix until Ctrl-C."""
     place: Place = context.obj
-    settings = _with_options(place.settings(), ports, listen, capture_folder, relayhost)
+    settings = _with_options(place.settings(), ports, listen, capture_folder, relayhost, web_port)
     if os.geteuid() != 0:
         raise UserError("smtpeter up must be run as root: Postfix and the ports below 1024 need it; try sudo")
     database.prepare(settings)
@@ -76,7 +77,11 @@ class Service:
         paths, group = socket_paths(settings), mail_group()
         command = (sys.executable, "-m", "smtpeter", *place.arguments())
         inherited = {name: activation.listen(paths[name], group=group) for name in ("auth", "policy")}
+        web = open_listener(settings.web.address, settings.web.port, "choose another with --web-port 8081")
+        # Stopped in the opposite order: the journal is last to go, so that it gets what the others still write.
         children = [
+            Child(name="journal", argv=(*command, "journal", "serve")),
+            Child(name="web", argv=(*command, "web"), sockets={"web": web}),
             Child(name="auth", argv=(*command, "auth"), sockets=inherited),
             Child(name="milter", argv=(*command, "milter"), grace=MILTER_GRACE),
         ]
@@ -114,11 +119,17 @@ def postfix_for(settings: Settings, nexthop: str = "") -> Instance:
         certificate=settings.certificate,
         key=settings.certificate_key,
         nexthop=nexthop,
+        internal=settings.listen.internal,
     )
 
 
 def _with_options(
-    settings: Settings, ports: str | None, listen: list[str] | None, capture_folder: Path | None, relayhost: str | None
+    settings: Settings,
+    ports: str | None,
+    listen: list[str] | None,
+    capture_folder: Path | None,
+    relayhost: str | None,
+    web_port: int | None,
 ) -> Settings:
     if capture_folder is not None and relayhost is not None:
         raise UserError("--capture and --relayhost exclude each other: mail is kept here, or it goes there")
@@ -127,12 +138,13 @@ def _with_options(
         relay = Relay(capture=capture_folder.absolute())
     elif relayhost is not None:
         relay = Relay(host=_nexthop(relayhost))
-    chosen = settings.listen
+    chosen: dict[str, object] = {}
     if ports is not None:
-        chosen = Listen(addresses=chosen.addresses, ports=Ports.parse(ports).all())
+        chosen["ports"] = Ports.parse(ports).all()
     if listen:
-        chosen = Listen(addresses=tuple(listen), ports=chosen.ports)
-    return settings.model_copy(update={"relay": relay, "listen": chosen})
+        chosen["addresses"] = tuple(listen)
+    web = settings.web if web_port is None else settings.web.model_copy(update={"port": web_port})
+    return settings.model_copy(update={"relay": relay, "listen": settings.listen.model_copy(update=chosen), "web": web})
 
 
 def _nexthop(text: str) -> str:
@@ -170,7 +182,8 @@ def _announce(settings: Settings) -> None:
         outgoing = f"goes to {settings.relay.host}"
     typer.echo(
         f"smtpeter is ready: {settings.hostname} on ports {smtp} and {submission} (STARTTLS) and {submissions} (TLS);"
-        f" outgoing mail {outgoing}. Ctrl-C stops it."
+        f" outgoing mail {outgoing}; tracked links are served on {settings.web.address} port {settings.web.port}."
+        " Ctrl-C stops it."
     )
 
 

@@ -11,6 +11,8 @@ pytestmark = pytest.mark.system
 
 FILES = Path(__file__).parents[2] / "postfix"
 LISTENERS = ("25/inet", "587/inet", "465/inet")
+INTERNAL = "127.0.0.1:10587/inet"
+SPLIT = "split/unix"
 
 
 def ask(*arguments: str, folder: Path = FILES) -> str:
@@ -82,6 +84,43 @@ SETTINGS = {
     "notify_classes": "",
     "mydestination": "",
     "relayhost": "",
+    # Split messages.
+    "milter_header_checks": f"regexp:{FILES}/milter_header_checks",
+    "split_destination_recipient_limit": "1",
+    "minimal_backoff_time": "60s",
+    "queue_run_delay": "60s",
+}
+
+# What the listener for copies asks of a client: nothing, since only our own transport is one. The milter asks for a ticket.
+INTERNAL_SETTINGS = {
+    "milter_macro_daemon_name": "INTERNAL",
+    "smtpd_tls_security_level": "none",
+    "smtpd_sasl_auth_enable": "no",
+    "mynetworks": "127.0.0.1",
+    "smtpd_relay_restrictions": "permit_mynetworks,reject",
+    "smtpd_client_restrictions": "",
+    "smtpd_helo_restrictions": "",
+    "smtpd_sender_restrictions": "",
+    "smtpd_recipient_restrictions": "",
+    "smtpd_data_restrictions": "",
+    "smtpd_end_of_data_restrictions": "",
+    "smtpd_client_event_limit_exceptions": "$mynetworks",
+    "smtpd_authorized_xforward_hosts": "$mynetworks",
+    "smtpd_peername_lookup": "no",
+    "smtpd_hard_error_limit": "1",
+    "smtpd_error_sleep_time": "0",
+}
+SPLIT_SETTINGS = {
+    "smtp_tcp_port": "$smtpeter_internal_port",
+    "smtp_header_checks": "",
+    "smtp_tls_security_level": "none",
+    "smtp_tls_wrappermode": "no",
+    "smtp_tls_policy_maps": "",
+    "smtp_sasl_auth_enable": "no",
+    "smtp_fallback_relay": "",
+    "smtp_bind_address": "127.0.0.1",
+    "smtp_send_xforward_command": "yes",
+    "smtp_connection_cache_destinations": "127.0.0.1",
 }
 
 
@@ -132,13 +171,40 @@ def test_every_listener_tells_the_milter_where_the_mail_comes_from() -> None:
 
 
 def test_only_465_speaks_tls_from_the_first_byte() -> None:
-    overrides = ask("-P").splitlines()
+    overrides = [line for line in ask("-P").splitlines() if not line.startswith((INTERNAL, SPLIT))]
     assert [line for line in overrides if "tls" in line] == ["465/inet/smtpd_tls_wrappermode = yes"]
 
 
-def test_the_listeners_are_these_three() -> None:
+def test_the_listeners_are_these_three_and_one_on_loopback() -> None:
     services = [line.split() for line in ask("-M").splitlines()]
-    assert {service[0] for service in services if service[1] == "inet"} == {"25", "587", "465"}
+    assert {service[0] for service in services if service[1] == "inet"} == {"25", "587", "465", "127.0.0.1:10587"}
+
+
+def overridden(service: str) -> dict[str, str]:
+    lines = (line.removeprefix(f"{service}/").partition(" = ") for line in ask("-P", service).splitlines())
+    return {name.strip(" ="): value.strip() for name, _, value in lines}
+
+
+def test_the_listener_for_copies_asks_nothing_that_was_asked_before_and_takes_larger_ones() -> None:
+    assert overridden(INTERNAL) == INTERNAL_SETTINGS  # and so neither another size nor another milter
+
+
+def test_the_transport_for_copies_goes_to_that_listener_and_nowhere_else() -> None:
+    assert overridden(SPLIT) == SPLIT_SETTINGS  # and so neither other lines nor another encoding
+    assert value("smtpeter_internal_port") == "10587"
+
+
+def test_every_override_of_the_two_has_its_reason() -> None:
+    """Each list of reasons stands above its service; what is only switched off by name shares one."""
+    text = (FILES / "master.cf").read_text()
+    for service in ("127.0.0.1:10587 inet", "split "):
+        above = text[: text.index(f"\n{service}")].rpartition("\n\n")[2]
+        assert above.count("# - ") >= 4
+
+
+def test_more_copies_can_be_received_than_sent_at_a_time() -> None:
+    limits = {line.split()[0]: line.split()[6] for line in ask("-M").splitlines()}
+    assert 2 * int(limits["split"]) < int(limits["127.0.0.1:10587"])
 
 
 def test_2525_is_ready(tmp_path: Path) -> None:
@@ -159,9 +225,9 @@ def test_every_parameter_is_explained() -> None:
     assert [block for block in blocks if "=" in block and not re.search(r"^#", block, re.MULTILINE)] == []
 
 
-def lookup(field: str) -> str:
+def lookup(field: str, table: str = "outgoing_header_checks") -> str:
     done = subprocess.run(
-        ("/usr/sbin/postmap", "-c", str(FILES), "-q", field, f"regexp:{FILES}/outgoing_header_checks"),
+        ("/usr/sbin/postmap", "-c", str(FILES), "-q", field, f"regexp:{FILES}/{table}"),
         capture_output=True,
         text=True,
         check=False,
@@ -191,3 +257,15 @@ def test_control_fields_do_not_leave(field: str) -> None:
 )
 def test_other_fields_stay(field: str) -> None:
     assert lookup(field) == ""
+
+
+@pytest.mark.parametrize("field", ["X-SMTPeter-Job: AAAA", "x-smtpeter-job:A", "X-SMTPeter-Job: AA\r\n BB"])
+def test_our_ticket_splits_a_message(field: str) -> None:
+    assert lookup(field, "milter_header_checks") == "FILTER split:[127.0.0.1]"
+
+
+@pytest.mark.parametrize(
+    "field", ["X-SMTPeter-Jobs: A", "X-SMTPeter-Tags: x-smtpeter-job:", "Subject: X-SMTPeter-Job: A", "DKIM-Signature: v=1"]
+)
+def test_nothing_else_does(field: str) -> None:
+    assert lookup(field, "milter_header_checks") == ""

@@ -55,6 +55,27 @@ def test_a_boolean_field_beats_the_login(option, before: bool, shape: str) -> No
     assert bool(warned) == any(not word.strip() or word.strip() in (b"maybe", b"nonsense", b"tr\xfce") for word in values)
 
 
+@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("option", BOOLEANS, ids=lambda option: option.name)
+def test_a_field_decides_where_it_can_be_read_even_if_it_says_what_the_login_says(option, shape: str) -> None:
+    values, meaning = SHAPES[shape]
+    for before in (False, True):
+        name = f"x-smtpeter-{option.name}".encode()
+        done = apply_overrides(job(*((name, value) for value in values), options=Options(**{option.name: before})))
+        assert done.overridden == (frozenset() if meaning is None else {option.name})
+
+
+def test_who_decided_is_told_of_each_option() -> None:
+    fields = [(f"X-SMTPeter-{option.name}".encode(), b" 1") for option in BOOLEANS]
+    done = apply_overrides(
+        job(*fields, (b"X-SMTPeter-Images", b" nonsense"), (b"X-SMTPeter-Tags", b" a"), (b"X-SMTPeter-New", b" 1"))
+    )
+    assert done.overridden == {option.name for option in BOOLEANS}
+    assert apply_overrides(job((b"x-smtpeter-images", b" hosted"))).overridden == {"images"}
+    assert apply_overrides(job((b"x-smtpeter-images", b" default"))).overridden == {"images"}
+    assert apply_overrides(job((b"Subject", b" x"))).overridden == frozenset()
+
+
 @pytest.mark.parametrize("before", Images)
 @pytest.mark.parametrize(
     ("value", "after"),

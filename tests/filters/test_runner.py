@@ -74,3 +74,25 @@ def test_a_job_past_its_deadline_ends_the_process_even_in_code_that_holds_the_lo
     assert found[0] == pid
     assert os.WTERMSIG(found[1]) == signal.SIGALRM
     assert ledger.bury(0) is not None
+
+
+def test_what_is_kept_of_an_answer_is_kept_on_the_same_thread_without_a_deadline() -> None:
+    runner, ledger = Runner(Ledger(1), 0, 5.0), []
+
+    def keep(answer: int) -> None:
+        ledger.append((answer, threading.current_thread(), signal.getitimer(signal.ITIMER_REAL)))
+
+    assert runner.work(b"x", lambda: 7, keep) == 7
+    assert ledger == [(7, runner.ask(threading.current_thread), (0.0, 0.0))]
+
+
+def test_what_cannot_be_kept_is_raised_and_is_not_the_content_s_fault() -> None:
+    ledger = Ledger(1)
+    runner = Runner(ledger, 0, 5.0)
+
+    def full(_answer: int) -> None:
+        raise OSError("no space left")
+
+    with pytest.raises(OSError, match="no space left"):
+        runner.work(b"x", lambda: 7, full)
+    assert ledger.bury(0) is None

@@ -5,8 +5,11 @@ from pathlib import Path
 
 import pytest
 
+from filters.job import Tracking
 from filters.mail.message import Field, Message
 from filters.senders import Senders
+from journal.ring_file import RingFile
+from journal.seal import Ring, SealingKey
 from policy.account import Account, State
 from policy.domains import Algorithm, InvalidKey, SenderDomain, SigningKey, new_private_key, read_private_key, seal_private_key
 from policy.login import Login
@@ -42,15 +45,24 @@ def store(tmp_path: Path):
 
 
 @pytest.fixture
-def senders(store: SqlStore) -> Senders:
-    return Senders(store, master_key=MASTER, postmaster="postmaster@example.com")
+def ring(tmp_path: Path) -> RingFile:
+    key = SealingKey(id=1, secret=bytes(64), created=1, active=1)
+    (tmp_path / "keys.ring").write_text(Ring([key], 2).format())
+    return RingFile(tmp_path / "keys.ring")
 
 
-def add_domain(store: SqlStore, name: str, master: bytes = MASTER) -> None:
+@pytest.fixture
+def senders(store: SqlStore, ring: RingFile) -> Senders:
+    return Senders(
+        store, master_key=MASTER, postmaster="postmaster@example.com", ring=ring, click_host="Clicks.example.net", https=False
+    )
+
+
+def add_domain(store: SqlStore, name: str, master: bytes = MASTER, *, account: str = "shop", clicks: str = "") -> None:
     algorithm, public, pem = read_private_key(new_private_key(Algorithm.ED25519))
     sealed = seal_private_key(master, domain=name, selector="s", pem=pem)
     key = SigningKey(domain=name, selector="s", algorithm=algorithm, public=public, sealed=sealed, created=1)
-    store.add_domain(SenderDomain(name=name, account="shop", created=1), (key,))
+    store.add_domain(SenderDomain(name=name, account=account, created=1, clicks=clicks), (key,))
 
 
 def refusal(senders: Senders, name: str) -> str:
@@ -114,9 +126,59 @@ def test_a_key_under_another_master_key_is_an_error_not_an_unsigned_mail(store: 
     assert site.signers("example.org") == ()
 
 
+def test_links_lead_to_the_click_host_of_the_from_domain(store: Counting, senders: Senders) -> None:
+    store.add_account(Account(name="other", state=State.APPROVED, created=1))
+    add_domain(store, "example.com", clicks="go.example.com")
+    add_domain(store, "example.org", clicks="clicks.example.org")
+    add_domain(store, "plain.example")
+    add_domain(store, "elsewhere.example", account="other", clicks="clicks.elsewhere.example")
+    store.set_click_host("example.org", "clicks.example.org", https=False)
+    tracking = senders.site(senders.authorise(NAME)).tracking
+    ours = frozenset(("go.example.com", "clicks.example.org", "clicks.example.net"))
+    assert tracking("example.com") == Tracking(base="https://go.example.com", hosts=ours)
+    assert tracking("example.org") == Tracking(base="http://clicks.example.org", hosts=ours)
+    for other in ("plain.example", "elsewhere.example", "sub.example.com", "com", ""):
+        assert tracking(other) == Tracking(base="http://clicks.example.net", hosts=ours)
+
+
+def test_a_changed_click_host_counts_at_the_next_message(store: Counting, senders: Senders) -> None:
+    add_domain(store, "example.com", clicks="clicks.example.com")
+    settle(store)
+    assert senders.site(senders.authorise(NAME)).tracking("example.com").base == "https://clicks.example.com"
+    store.set_click_host("example.com", "go.example.com", https=False)
+    assert senders.recall(NAME) is None
+    assert senders.site(senders.authorise(NAME)).tracking("example.com").base == "http://go.example.com"
+
+
+def test_a_new_key_seals_the_next_message(store: Counting, senders: Senders, tmp_path: Path) -> None:
+    sender = senders.authorise(NAME)
+    before = senders.site(sender).ring
+    later = SealingKey(id=2, secret=bytes(64), created=2, active=2)
+    (tmp_path / "keys.ring").write_text(Ring([*before.keys, later], 2).format())
+    assert senders.site(sender).ring.sealing == later
+
+
 def test_a_store_without_an_answer_is_trouble(store: Counting, senders: Senders, tmp_path: Path) -> None:
     senders.authorise(NAME)
     store.close()
     (tmp_path / "policy.db").unlink()
     with pytest.raises(StoreUnavailable):
         senders.authorise(NAME)
+
+
+def test_copies_of_accepted_mail_are_signed_and_tracked_whatever_became_of_the_login(store: Counting, senders: Senders) -> None:
+    add_domain(store, "example.com")
+    store.set_enabled(NAME, False)
+    store.set_state("shop", State.SUSPENDED)
+    site = senders.site_of_copies("shop", 1_700_000_000)
+    assert site.now == 1_700_000_000
+    assert [signer.domain for signer in site.signers("example.com")] == ["example.com"]
+    assert site.tracking("example.com").base == "http://clicks.example.net"
+    assert site.ring.keys == senders.ring().keys
+    assert store.looked_up == 0
+
+
+def test_a_key_that_is_added_signs_the_copies_that_come_later(store: Counting, senders: Senders) -> None:
+    assert senders.site_of_copies("shop", 1).signers("example.com") == ()
+    add_domain(store, "example.com")
+    assert len(senders.site_of_copies("shop", 1).signers("example.com")) == 1

@@ -12,13 +12,14 @@ from cryptography.hazmat.primitives.serialization import load_pem_private_key
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from filters.job import Envelope, Job, Site
+from filters.job import Envelope, Job, Site, Tracking
 from filters.mail.lines import has_long_line
 from filters.mail.message import Field, Message
 from filters.mail.parts import content, scan
 from filters.sign_dkim import OVERSIGNED, SIGNED, KeySigner, Unsignable, sign, sign_all
 from filters.sign_dkim import verify as verify_ourselves
 from journal.event import Kind
+from journal.seal import Ring, SealingKey
 from policy.domains import Algorithm, InvalidKey, new_private_key, read_private_key
 from policy.options import Options
 from policy.reply import Refused
@@ -336,7 +337,12 @@ def job_of(message):
 
 
 def site_of(signers):
-    return Site(signers=lambda domain: signers if domain == DOMAIN else (), now=NOW)
+    return Site(
+        signers=lambda domain: signers if domain == DOMAIN else (),
+        tracking=lambda _: Tracking(base="https://clicks.test", hosts=frozenset()),
+        ring=Ring([SealingKey(id=0, secret=bytes(64), created=0, active=0)], now=NOW),
+        now=NOW,
+    )
 
 
 def kinds(job):

@@ -129,7 +129,21 @@ def test_the_values_of_the_site(instance: Instance) -> None:
         str(instance.queue),
     ]
     ports = {line.split()[0] for line in postconf(instance, "-M").splitlines() if line.split()[1] == "inet"}
-    assert ports == {str(port) for port in instance.ports.all()}
+    internal = postconf(instance, "-h", "smtpeter_internal_port")
+    assert ports == {*(str(port) for port in instance.ports.all()), f"127.0.0.1:{internal}"}
+    assert len(ports) == 4
+
+
+def test_the_port_for_copies_is_the_one_that_was_chosen(instance: Instance) -> None:
+    port = instance.ports.smtp + 1000
+    replace(instance, internal=port).prepare()
+    assert postconf(instance, "-h", "smtpeter_internal_port") == str(port)
+    assert f"127.0.0.1:{port}" in postconf(instance, "-M")
+    with (
+        socket.create_server(("127.0.0.1", port)),
+        pytest.raises(UserError, match=rf"port {port} is in use by .*: stop it, or set another as internal in \[listen\]"),
+    ):
+        replace(instance, internal=port).prepare()
 
 
 @pytest.mark.parametrize(

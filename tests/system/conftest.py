@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import smtplib
 import socket
@@ -16,6 +17,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+import dkim
 import pytest
 
 SECONDS = 30.0  # for anything to happen; nothing here takes a tenth of it on an idle machine
@@ -53,6 +55,16 @@ class Captured:
     envelope: dict[str, Any]
 
     @property
+    def identifiers(self) -> frozenset[bytes]:
+        """The paths of its tracked links and pixel."""
+        return frozenset(re.findall(rb"https?://clicks\.[^/\"]+/([^\"?]+)", self.body))
+
+    @property
+    def recipient(self) -> str:
+        (recipient,) = self.envelope["rcpt_to"]
+        return recipient["address"]
+
+    @property
     def header(self) -> bytes:
         return self.raw.partition(b"\r\n\r\n")[0] + b"\r\n"
 
@@ -69,6 +81,7 @@ class Service:
     smtp: int
     submission: int
     submissions: int
+    web: int
     options: tuple[str, ...] = ()
     records: dict[str, str] = field(default_factory=dict)
     process: "subprocess.Popen[bytes] | None" = None
@@ -100,7 +113,11 @@ class Service:
         with (self.folder / "log").open("ab") as log:
             before = log.tell()
             self.process = subprocess.Popen(
-                self.command("up", "--listen", "127.0.0.1", "--ports", ports, *where, *self.options), stdout=log, stderr=log
+                self.command(
+                    *("up", "--listen", "127.0.0.1", "--ports", ports, "--web-port", str(self.web)), *where, *self.options
+                ),
+                stdout=log,
+                stderr=log,
             )
         wait_for(lambda: "smtpeter is ready" in self.log[before:] or self.process.poll() is not None, "smtpeter up")
         assert self.process.poll() is None, self.log
@@ -161,6 +178,31 @@ class Service:
 
         path = wait_for(look, f"message {queue_id}")
         return Captured(raw=path.read_bytes(), envelope=json.loads(path.with_suffix(".json").read_text()))
+
+    def copies(self, queue_id: str, count: int) -> list[Captured]:
+        """All messages that left of one accepted under a queue id, once there are so many; each has one recipient."""
+        mark = f"id {queue_id}".encode()
+
+        def look() -> list[Path]:
+            found = [path for path in sorted(self.outbox.glob("*.eml")) if mark in path.read_bytes()]
+            return found if len(found) >= count else []
+
+        paths = wait_for(look, f"{count} copies of {queue_id}")
+        return [Captured(raw=path.read_bytes(), envelope=json.loads(path.with_suffix(".json").read_text())) for path in paths]
+
+    def passed_on(self, queue_id: str) -> list[str]:
+        """Postfix's log lines about copies of a message that the listener for them took."""
+        return [line for line in self.mail_log.splitlines() if f"orig_queue_id={queue_id}," in line]
+
+    def signed(self, message: Captured) -> bool:
+        """Whether the signature of a domain of the service verifies."""
+        records = {f"{record}.".encode(): value.encode() for record, value in self.records.items()}
+        return bool(dkim.verify(message.raw, dnsfunc=lambda record, timeout=5: records.get(record)))
+
+    def postfix(self, program: str, *words: str) -> str:
+        """The output of one of Postfix's own commands on the service's Postfix."""
+        command = (f"/usr/sbin/{program}", "-c", str(self.data / "postfix" / "etc"), *words)
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout
 
     def through(self, login: Login, message: bytes, **options: Any) -> Captured:
         """What leaves of a message."""
@@ -229,7 +271,7 @@ def make_service() -> Iterator[Callable[..., Service]]:
             # Not pytest's folder: it is closed to others, and the user postfix must pass through.
             folder = Path(stack.enter_context(TemporaryDirectory(prefix="smtpeter-test-")))
             folder.chmod(0o711)
-            service = Service(folder, *free_ports(3), options=options)
+            service = Service(folder, *free_ports(4), options=options)
             stack.callback(lambda: service.process is None or service.stop())
             service.start()
             return service

@@ -198,6 +198,67 @@ def test_a_content_type_in_doubt_is_left_alone():
     assert [bool(part.opaque) for part in structure.leaves] == [True, False, True]
 
 
+IDENTIFIERS = {
+    "plain": (b"Content-ID: <Logo.1@Example.com>", "Logo.1@Example.com"),
+    "folded, other case": (b"CONTENT-id:\r\n\t<a%25b/c=d>  ", "a%25b/c=d"),
+    "none": (b"X: <a@x>", ""),
+    "no brackets": (b"Content-ID: a@x", ""),
+    "one bracket": (b"Content-ID: <a@x", ""),
+    "empty": (b"Content-ID: <>", ""),
+    "blank inside": (b"Content-ID: <a @x>", ""),
+    "folded inside": (b"Content-ID: <a\r\n @x>", ""),
+    "comment": (b"Content-ID: (x) <a@x>", ""),
+    "quotes": (b'Content-ID: <"a"@x>', ""),
+    "8-bit": (b"Content-ID: <\xe9@x>", ""),
+    "two in one": (b"Content-ID: <a@x> <b@x>", ""),
+    "two fields": (b"Content-ID: <a@x>\r\ncontent-id: <a@x>", ""),
+}
+
+
+@pytest.mark.parametrize(("field", "identifier"), IDENTIFIERS.values(), ids=IDENTIFIERS.keys())
+def test_content_ids(field, identifier):
+    inner = field + b"\r\nContent-Type: multipart/related; boundary=c\r\n\r\n--c\r\n\r\nx\r\n--c--"
+    structure = scan(mixed(field + b"\r\nContent-Type: image/png\r\n\r\nx", inner))
+    assert structure.defect == ""
+    image, inside = structure.leaves
+    assert (image.content_id, inside.content_id, inside.parents[1].content_id) == (identifier, "", identifier)
+    assert (image.opaque, inside.opaque) == ("", "")
+
+
+def test_where_multiparts_are():
+    message = parse(ALTERNATIVE)
+    outer, inner = scan(message).leaves[0].parents
+    assert (outer.header, outer.body) == (None, Span(0, len(message.body)))
+    assert message.body[slice(*inner.header)] == b"Content-Type: multipart/alternative;\r\n boundary=inner\r\n"
+    text = message.body[slice(*inner.body)]
+    assert (text[:9], text[-11:]) == (b"--inner\r\n", b"--inner--\r\n")
+
+
+@pytest.mark.parametrize(
+    ("parameters", "start"),
+    [
+        (b'start="<a@x>"', "a@x"),
+        (b'type="text/html"; START="<a@x>"', "a@x"),
+        (b"type=x", ""),
+        (b"start=a@x", ""),
+        (b'start="a@x"', ""),
+        (b'start="<a\\@x>"', ""),
+        (b'start="<a@x>"; start="<a@x>"', ""),
+        (b'start="<a@x>"; start="<b@x>"; start="<c@x>"', ""),
+        (b"start*=us-ascii''%3Ca%3E", ""),
+    ],
+)
+def test_the_part_a_multipart_begins_with(parameters, start):
+    (part,) = scan(simple(b"multipart/related; boundary=b; " + parameters, b"--b\r\n\r\nx\r\n--b--\r\n")).leaves
+    assert part.parents[0].start == start
+
+
+@pytest.mark.parametrize("name", [b"Content-Type", b"Content-Transfer-Encoding"])
+def test_what_is_there_twice_is_told_by_name(name):
+    fields = b"Content-ID: <a>\r\n" * 2 + b"Content-Disposition: inline\r\n" * 2 + (name + b": text/plain\r\n") * 2
+    assert scan(mixed(fields + b"\r\nx")).defect == f"two {name.decode()} fields in one header"
+
+
 def deep(levels):
     body = b""
     for level in range(levels):
