@@ -16,6 +16,7 @@ from filters.target import host_of
 LONGEST = 10_000  # characters of a label that are looked at; nobody reads an address behind more markup
 
 _NO_LABEL = "area"
+_PLAIN_LABEL = re.compile(r"[A-Za-z0-9 ,;!?'\"()\t\r\n-]*</[aA]>")
 # Characters that show as nothing (Unicode: Default_Ignorable_Code_Point), as far as text has them.
 _HIDDEN = re.compile(
     r"[\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b-\u200f\u202a-\u202e\u2060-\u206f\u3164\ufe00-\ufe0f\ufeff]"
@@ -27,7 +28,10 @@ _ADDRESS = re.compile(r"(?:https?://)?(?:[^\s/?#@:]+\.)+[^\s/?#@:.]{2,}\.?(?::[0
 
 def shows_itself(outline: Outline, element: Element, url: str) -> bool:
     """Whether the label of a link, an element of the text in `outline`, is the link to `url`."""
-    text = "" if element.name == _NO_LABEL else "".join(_texts(outline, element))
+    plain = _PLAIN_LABEL.match(outline.source, element.end)
+    if plain is not None or element.name == _NO_LABEL:  # most labels are words and nothing else
+        return False
+    text = "".join(_texts(outline, element))
     if text.isascii() and "." not in text and "&" not in text and ":" not in text:
         return False
     label = unicodedata.normalize("NFKC", _HIDDEN.sub("", unescape(text))).translate(_FULL_STOPS).strip()

@@ -1,6 +1,7 @@
 """The domain of an address field (RFC 5322 3.4), read so that no two readings of it are possible."""
 
 import re
+from functools import lru_cache
 
 from filters.mail.message import Message
 from policy.domains import normalise_domain
@@ -11,6 +12,7 @@ _STEP = re.compile(r'"(?:[^"\\]|\\.)*"|\[[^\[\]\\]*\]|[^"\[\]()<>,:;@.\\\s]+|\s+
 _COMMENT_STEP = re.compile(r"[^()\\]+|\\.|.", re.DOTALL)
 _CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
 _SPECIALS = {",", ";", ":", "<", ">"}
+_USUAL = 300  # octets of a From field that is remembered: it is asked for by several filters, and comes again
 _DOMAIN_LIMIT = 253  # octets of a name in ASCII; a longer one in Unicode cannot be shorter there
 
 
@@ -22,7 +24,15 @@ def author_domain(message: Message) -> str:
     authors = tuple(message.all(b"from"))
     if len(authors) > 1:
         raise Refused(malformed("This message has more than one From field"))
-    return from_domain(authors[0].value) if authors else ""
+    if not authors:
+        return ""
+    value = authors[0].value
+    return _remembered_domain(value) if len(value) <= _USUAL else from_domain(value)
+
+
+@lru_cache(maxsize=256)
+def _remembered_domain(field_value: bytes) -> str:
+    return from_domain(field_value)
 
 
 def from_domain(field_value: bytes) -> str:

@@ -45,51 +45,41 @@ class _Judge:
 
     def all_sound(self, splices: Sequence[Splice]) -> bool:
         previous = (-1, 0)
+        name_ends = self._outline.name_ends
         for start, end, text in splices:
             if start < previous[1] or (start, end) == previous:
                 return False
-            if not (self._is_new_style(start, end, text) or self._is_sound(start, end, text)):
+            number = bisect_right(name_ends, start) - 1
+            if text.startswith((" style=", "style=")):
+                sound = number > self._styled and self._is_style(number, start, end, text)
+                self._styled = number
+            else:
+                sound = self._is_sound(number, start, end, text)
+            if not sound:
                 return False
             previous = (start, end)
         return self._pixels <= 1
 
-    def _is_new_style(self, start: int, end: int, text: str) -> bool:
-        """Whether this is what most splices are: a style attribute for a tag that has none."""
-        outline = self._outline
-        number = bisect_left(outline.name_ends, start)
-        if start != end or number <= self._styled or outline.name_ends[number : number + 1] != [start]:
+    def _is_style(self, number: int, start: int, end: int, text: str) -> bool:
+        own, at = self._outline.style(number), self._outline.name_ends[number]
+        place = (at, at, " ") if own is None else (at + own.start, at + own.end, "s")
+        if (start, end, text[0]) != place:
             return False
-        if outline.style(number) is not None or not text.startswith(" ") or not self._is_style_text(text):
-            return False
-        self._styled = number
-        return True
+        if text not in self._styles:
+            self._styles[text] = STYLE.fullmatch(text) is not None
+        return self._styles[text]
 
-    def _is_sound(self, start: int, end: int, text: str) -> bool:
+    def _is_sound(self, number: int, start: int, end: int, text: str) -> bool:
         outline = self._outline
-        number = bisect_right(outline.name_ends, start) - 1
         if number >= 0:
             at, attributes = outline.name_ends[number], outline.attributes[number]
             if end <= at + len(attributes):
-                if text.startswith('style="'):
-                    return self._is_style(number, start, end, text)
                 return self._is_value(Element(lowered(outline.names[number]), attributes, at), start, end, text)
         inside = bisect_right(outline.others, (start, len(self._source))) - 1
         if inside >= 0 and outline.others[inside][0] < start < outline.others[inside][1]:
             comment = outline.others[inside]
             return comment in self._conditionals and self._in_comment(comment, start, end, text)
         return self._is_pixel(start, end, text)
-
-    def _is_style(self, number: int, start: int, end: int, text: str) -> bool:
-        own, at = self._outline.style(number), self._outline.name_ends[number]
-        if number <= self._styled or own is None or (start, end) != (at + own.start, at + own.end):
-            return False
-        self._styled = number
-        return text.startswith("style=") and self._is_style_text(text)
-
-    def _is_style_text(self, text: str) -> bool:
-        if text not in self._styles:
-            self._styles[text] = STYLE.fullmatch(text) is not None
-        return self._styles[text]
 
     def _is_value(self, element: Element, start: int, end: int, text: str) -> bool:
         if not text:

@@ -66,7 +66,7 @@ class Outline:
     """
 
     __slots__ = (
-        "_commented", "_styles", "attributes", "conditionals",
+        "_commented", "_lowered", "_styles", "attributes", "conditionals",
         "gaps", "hides_tags", "name_ends", "names", "others", "pieces", "sheets",
         "source", "tail",
     )  # fmt: skip
@@ -76,6 +76,7 @@ class Outline:
         self.others: list[tuple[int, int]] = []
         self.conditionals: list[tuple[int, int]] = []
         self._commented: list[Element] | None = None
+        self._lowered: list[str] | None = None
         self._styles: dict[str, StyleAttribute | None] = {}
         self.hides_tags = False
         self.names: list[str] = []
@@ -115,12 +116,12 @@ class Outline:
 
     def elements(self, wanted: frozenset[str]) -> list[Element]:
         """The start tags of those names (lower case) in order, also those in comments that Outlook reads."""
-        names, attributes, ends = self.names, self.attributes, self.name_ends
-        found = [
-            Element(name if name in wanted else lowered(name), attributes[number], ends[number])
-            for number, name in enumerate(names)
-            if name in wanted or (not name.islower() and lowered(name) in wanted)
-        ]
+        if self._lowered is None:
+            # As nearly all mail is written: nothing to do then.
+            self._lowered = self.names if "".join(self.names).islower() else [lowered(name) for name in self.names]
+        attributes, ends = self.attributes, self.name_ends
+        numbered = enumerate(self._lowered)
+        found = [Element(name, attributes[number], ends[number]) for number, name in numbered if name in wanted]
         if self.conditionals:
             if self._commented is None:
                 self._commented = list(self._conditional_elements())

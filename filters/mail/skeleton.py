@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from filters.mail.markup import RAW_START_TAG
 from filters.mail.outline import Outline
 
-_REMEMBERED = 20_000  # stretches of text between tags, and attribute lists; most come again in the next message
+_REMEMBERED = 2_000  # stretches of text between tags, and attribute lists; what is markup comes again in the next message
 _END_TAG = re.compile(r"(</[a-zA-Z]+>)")
 # A stretch that may be nothing but blanks once its references are decoded stays as it is.
 _BLANK_REFERENCES = re.compile(r"(?:[ \t\n\f\r]|&#[xX]?[0-9a-fA-F]+;?|&Tab;|&NewLine;)+")
