@@ -23,6 +23,8 @@ unit:
 bench:
 	$(BIN)/python -m bench.parts
 	$(BIN)/python -m bench.throughput
+	$(BIN)/python -m bench.recipients
+	$(BIN)/python -m bench.redirect
 
 docs:
 	tools/docs

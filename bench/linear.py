@@ -13,9 +13,11 @@ import gc
 import sys
 import time
 from collections.abc import Callable
+from itertools import chain
 from math import prod
 
-from bench.linear_shapes import Shape, shapes
+from bench import linear_links, linear_shapes
+from bench.linear_shapes import Shape
 from policy.reply import Refused
 from policy.wire import delegation, dovecot
 
@@ -87,7 +89,7 @@ def main() -> int:
     print("| shape | 4n | n ms | 2n ms | 4n ms | 2n / n | 4n / 2n | |")
     print("|---|---|---|---|---|---|---|---|")
     found = []
-    for shape in shapes():
+    for shape in chain(linear_shapes.shapes(), linear_links.shapes()):
         if given.only not in shape.name:
             continue
         times = settled(shape, given.rounds)

@@ -1,4 +1,7 @@
-"""What is fed to the filters and protocols to see how the time grows with the size: one maker for each repeatable piece."""
+"""What is fed to the filters and protocols to see how the time grows with the size: one maker for each repeatable piece.
+
+Those of links and images are in linear_links.py.
+"""
 
 from base64 import encodebytes
 from collections.abc import Callable, Iterator
@@ -6,18 +9,25 @@ from dataclasses import dataclass
 from functools import partial
 
 from filters import inline_css, overrides, sign_dkim
-from filters.job import Envelope, Job, Site
-from filters.mail import address, declarations, edits, lines, markup, parts, relaxed, text, transfer
+from filters.job import Envelope, Job, Site, Tracking
+from filters.mail import address, declarations, edits, lines, markup, parts, relaxed, skeleton, text, transfer
 from filters.mail.message import Message
+from filters.mail.outline import Outline
 from filters.pipeline import transform
+from journal.event import Kind
+from journal.seal import KEY_LENGTH, Ring, SealingKey
 from policy.domains import Algorithm, new_private_key
-from policy.options import Options
+from policy.options import Images, Options
 from policy.wire import delegation, dovecot
 
 Run = Callable[[], object]
 FROM = b"From: News <news@example.com>\r\n"
 SIGNER = sign_dkim.KeySigner.load("example.com", "bench", Algorithm.RSA, new_private_key(Algorithm.RSA))
-SITE = Site(signers=lambda _domain: (SIGNER,), now=1_700_000_000)
+NOW = 1_700_000_000
+RING = Ring([SealingKey(id=1, secret=bytes(range(KEY_LENGTH)), created=1, active=1)], now=NOW)
+TRACKING = Tracking(base="https://clicks.example.com", hosts=frozenset(("clicks.example.com",)))
+SITE = Site(signers=lambda _domain: (SIGNER,), tracking=lambda _domain: TRACKING, ring=RING, now=NOW)
+EVERYTHING = Options(inlinecss=True, trackclicks=True, trackopens=True, preventscam=True, images=Images.HOSTED)
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,15 +43,42 @@ class Shape:
 
 
 def job(message: Message) -> Job:
-    """A job of a login that has style sheets inlined."""
+    """A job of a login that has every feature on."""
     envelope = Envelope(mail_from="news@example.com", rcpt_to=("reader@example.net",))
-    return Job(login="bench", account="bench", envelope=envelope, options=Options(inlinecss=True), message=message)
+    return Job(login="bench", account="bench", envelope=envelope, options=EVERYTHING, message=message)
+
+
+def forget() -> None:
+    """Empties the memory of styles: a shape is to be new to the filters on every run."""
+    for remembered in (inline_css._REMEMBERED, skeleton._texts, skeleton._attributes):
+        remembered.clear()
+
+
+def filtered(message: Message) -> Run:
+    """All filters on a message."""
+    given = job(message)
+
+    def run() -> None:
+        forget()
+        events = transform(given, SITE).job.events
+        assert not [event for event in events if event.kind is Kind.FALLBACK], "a filter failed, so nothing was measured"
+
+    return run
 
 
 def whole(fields: bytes, body: bytes) -> Run:
     """All filters on a message with these fields."""
-    given = job(Message.parse(FROM + fields + b"\r\n" + body))
-    return lambda: transform(given, SITE)
+    return filtered(Message.parse(FROM + fields + b"\r\n" + body))
+
+
+def inlined(source: str) -> Run:
+    """The inlining of the style sheets of a text, which is cut for it."""
+
+    def run() -> None:
+        forget()
+        inline_css.inline(Outline(source))
+
+    return run
 
 
 def html(source: str) -> Run:
@@ -217,7 +254,7 @@ def html_shapes() -> Iterator[Shape]:
         source = lambda count, p=piece: "<style>p{color:red}</style>" + p * count  # noqa: E731
         largest = 1_000_000 // len(piece)
         yield Shape(f"`{piece}`, tokens", largest, lambda count, s=source: partial(tokens, s(count)))
-        yield Shape(f"`{piece}`, inlined", largest, lambda count, s=source: partial(inline_css.inline, s(count)))
+        yield Shape(f"`{piece}`, inlined", largest, lambda count, s=source: inlined(s(count)))
     sheets = {
         "selectors": (60_000, "q,", "q{color:red}"), "rules": (10_000, ".q{color:red}", ""), "declarations": (100, "p{a:b}", ""),
         "values": (30_000, "p{color:red;", "}"), "comments": (25_000, "/*x*/", "p{color:red}"),
@@ -225,7 +262,7 @@ def html_shapes() -> Iterator[Shape]:
     }  # fmt: skip
     for name, (largest, piece, end) in sheets.items():
         source = lambda count, p=piece, e=end: f"<style>{p * count}{e}</style>" + "<p>x</p>" * 20  # noqa: E731
-        yield Shape(f"{name} in a style sheet", largest, lambda count, s=source: partial(inline_css.inline, s(count)))
+        yield Shape(f"{name} in a style sheet", largest, lambda count, s=source: inlined(s(count)))
     yield Shape("elements", 8_000, lambda count: html("<style>p{color:red}</style>" + "<p>x</p>" * count))
     yield Shape(
         "elements with a style", 4_000, lambda count: html("<style>p{color:red}</style>" + "<p style='a:b'>x</p>" * count)
@@ -250,7 +287,7 @@ def wire_shapes() -> Iterator[Shape]:
 
 
 def shapes() -> Iterator[Shape]:
-    """All of them."""
+    """All of these."""
     yield from header_shapes()
     yield from structure_shapes()
     yield from html_shapes()

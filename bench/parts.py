@@ -1,4 +1,4 @@
-"""Runs the benches of the parts, one after the other: CSS, DKIM, MIME, passwords.
+"""Runs the benches of the parts, one after the other: CSS, links, DKIM, MIME, passwords.
 
     python -m bench.parts [PART...]
 
@@ -9,7 +9,7 @@ import argparse
 import subprocess
 import sys
 
-PARTS = ("css", "dkim", "mime", "auth")
+PARTS = ("css", "links", "dkim", "mime", "auth")
 
 
 def main() -> int:

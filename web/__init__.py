@@ -1,1 +1,1 @@
-"""WHAT PEOPLE OPEN: click redirects, pixels, hosted images, dashboard. The room is kept; nothing lives in it yet."""
+"""WHAT PEOPLE OPEN: click redirects, pixels and hosted images; the dashboard comes later."""

@@ -19,32 +19,28 @@ class Addresses:
         self._proxies = tuple(proxies)
         self._shorten = shorten
         # Each visitor comes several times, and reading an address takes longer than answering.
-        self.trusts = lru_cache(REMEMBERED)(self._trusts)
-        self._found = lru_cache(REMEMBERED)(self._find)
+        self._known = lru_cache(REMEMBERED)(self._find)
 
-    def of(self, peer: str, forwarded: str) -> str:
-        """The address to write down, or "" where there is none: `peer` is "" for a unix socket.
+    def of(self, peer: str, forwarded: str) -> tuple[str, bool]:
+        """The address to write down, "" where there is none, and whether the peer is a proxy that is believed.
 
-        `forwarded` is X-Forwarded-For; it counts only where the peer is a proxy, and then its last address that is none.
+        `peer` is "" for a unix socket. `forwarded` is X-Forwarded-For; of a proxy its last address that is none counts.
         """
-        return self._found(peer, forwarded[-LONGEST:] if forwarded and self.trusts(peer) else "")
+        return self._known(peer, forwarded[-LONGEST:])
 
-    def _trusts(self, peer: str) -> bool:
+    def _find(self, peer: str, forwarded: str) -> tuple[str, bool]:
         address = _read(peer)
-        return address is not None and self._is_proxy(address)
-
-    def _is_proxy(self, address: Address) -> bool:
-        return any(address in network for network in self._proxies)
-
-    def _find(self, peer: str, forwarded: str) -> str:
-        address = _read(peer)
-        for entry in reversed(forwarded.split(",") if forwarded else []):
+        believed = address is not None and self._is_proxy(address)
+        for entry in reversed(forwarded.split(",") if believed and forwarded else []):
             address = _read(entry)
             if address is None or not self._is_proxy(address):
                 break  # what stands before it was written by somebody we have no reason to believe
         if address is None:
-            return ""
-        return _shortened(address) if self._shorten else str(address)
+            return "", believed
+        return _shortened(address) if self._shorten else str(address), believed
+
+    def _is_proxy(self, address: Address) -> bool:
+        return any(address in network for network in self._proxies)
 
 
 def _read(text: str) -> Address | None:

@@ -33,7 +33,10 @@ class Prompt(Protocol):
         """Answers a request."""
 
     def at_once(self, scope: Mapping[str, Any]) -> Answer | None:
-        """The answer, or None where it has to wait for something. Never raises."""
+        """The answer, or None where it has to wait for something. Never raises.
+
+        The scope has what the request says and who the client is; nothing of ASGI's versions and extensions.
+        """
 
 
 class Connection(HttpToolsProtocol):
@@ -44,6 +47,7 @@ class Connection(HttpToolsProtocol):
     def __init__(self, *arguments: Any, **named: Any) -> None:
         super().__init__(*arguments, **named)
         self.cycle = _ANSWERED
+        self._in_head = True
         self._unread = 0  # octets since the last complete head
         self._heads = 0  # complete ones
         self._state = (-1, False)  # as `expire` saw it last: complete heads, and whether one is arriving
@@ -60,12 +64,23 @@ class Connection(HttpToolsProtocol):
             if not self.transport.is_closing():
                 self._receive(data[at : at + SLICE])
 
+    def on_message_begin(self) -> None:
+        """A request begins to arrive. What uvicorn prepares for it waits until it is known to go that way."""
+        self.url, self.headers, self.expect_100_continue = b"", [], False
+        self._in_head = True
+
     def on_headers_complete(self) -> None:
         """The head of a request is there: it is answered now, or uvicorn begins a task for it."""
+        self._in_head = False
         self._unread = 0
         self._heads += 1
-        if not self.transport.is_closing() and not self._answer_at_once():
-            super().on_headers_complete()
+        if self.transport.is_closing() or self._answer_at_once():
+            return
+        url, headers, expect = self.url, self.headers, self.expect_100_continue
+        super().on_message_begin()
+        self.url, self.expect_100_continue = url, expect
+        self.headers += headers  # the new list is in the scope
+        super().on_headers_complete()
 
     def expire(self, now: float) -> None:
         """Ends the connection where it has taken too long. `now` is the event loop's time."""
@@ -74,21 +89,22 @@ class Connection(HttpToolsProtocol):
         if state != self._state:
             self._state, self._since = state, now
             return
-        waited = now - self._since
-        if arriving:
-            if waited > HEAD_SECONDS:
-                self._refuse(REQUEST_TIMEOUT)
-        elif not self.cycle.response_complete:
-            if waited > ANSWER_SECONDS:
-                self.transport.abort()
-        elif waited > self.timeout_keep_alive:
+        answered = self.cycle.response_complete
+        limit = HEAD_SECONDS if arriving else self.timeout_keep_alive if answered else ANSWER_SECONDS
+        if now - self._since <= limit:
+            return
+        if self.transport.is_closing() or not answered:
+            self.transport.abort()  # who does not read the answer would keep it here for ever
+        elif arriving:
+            self._refuse(REQUEST_TIMEOUT)
+        else:
             self.transport.close()
 
     def _receive(self, data: bytes) -> None:
         self._unread += len(data)
         if self._unread <= LARGEST_HEAD:
             super().data_received(data)
-        elif "method" not in (self.scope or ()):  # it is there when a head is complete
+        elif self._in_head:
             self._refuse(FIELDS_TOO_LARGE if self.headers else URI_TOO_LONG)
         elif self.cycle.response_complete:
             self.transport.close()  # an endless content behind its answer
@@ -104,15 +120,18 @@ class Connection(HttpToolsProtocol):
             or b"#" in url
         ):
             return False
-        scope: dict[str, Any] = self.scope  # type: ignore[assignment]  # theirs is a dict of named keys
-        method = self.parser.get_method()
-        scope["method"] = method.decode("ascii")
-        scope["raw_path"], _, scope["query_string"] = url.partition(b"?")
+        path, _, query = url.partition(b"?")
+        method = self.parser.get_method().decode("ascii")
         app: Prompt = self.app
-        answer = app.at_once(scope)
+        answer = app.at_once(
+            {
+                "method": method, "raw_path": path, "query_string": query, "headers": self.headers,
+                "client": self.client, "scheme": self.scheme,
+            }
+        )  # fmt: skip
         if answer is None:
             return False
-        self._send(answer, content=method != b"HEAD")
+        self._send(answer, content=method != "HEAD")
         return True
 
     def _send(self, answer: Answer, *, content: bool) -> None:

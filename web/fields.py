@@ -52,15 +52,26 @@ class FieldReader:
     def __init__(self) -> None:
         self._known: dict[tuple[Pair, ...], Fields] = {}
 
-    def read(self, headers: Iterable[Pair]) -> Fields:
-        """The fields of a request, their names in lower case. What is private is neither looked at nor remembered."""
-        key = tuple([pair for pair in headers if pair[0] not in _PRIVATE])
+    def read(self, headers: Iterable[Pair]) -> tuple[Fields, str]:
+        """The fields of a request, their names in lower case, and what X-Forwarded-For says.
+
+        What is private is neither looked at nor remembered.
+        """
+        own, forwarded = [], ""
+        for pair in headers:
+            if pair[0] not in _PRIVATE:
+                own.append(pair)
+            elif pair[0] == _FORWARDED_FOR:
+                # Several such fields are one list (RFC 9110 5.3).
+                value = pair[1].decode("latin-1")
+                forwarded = f"{forwarded},{value}" if forwarded else value
+        key = tuple(own)
         found = self._known.get(key)
         if found is None:
             if len(self._known) >= REMEMBERED:
                 self._known.clear()
             found = self._known[key] = read(key)
-        return found
+        return found, forwarded
 
 
 def read(headers: Sequence[Pair]) -> Fields:
@@ -90,11 +101,6 @@ def read(headers: Sequence[Pair]) -> Fields:
         # RFC 9112 3.2: two Host fields are answered with 400. A browser that asks for a page sends no body.
         refusal=BAD_REQUEST if len(hosts) > 1 else CONTENT_TOO_LARGE if body else 0,
     )
-
-
-def forwarded_for(headers: Iterable[Pair]) -> str:
-    """What X-Forwarded-For says; several such fields are one list (RFC 9110 5.3)."""
-    return ",".join([value.decode("latin-1") for name, value in headers if name == _FORWARDED_FOR])
 
 
 @lru_cache(maxsize=256)

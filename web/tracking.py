@@ -20,7 +20,7 @@ from journal.seal import Ring
 from web import answers
 from web.addresses import Addresses
 from web.answers import Answer, Message
-from web.fields import FieldReader, Fields, forwarded_for
+from web.fields import FieldReader, Fields
 
 LONGEST = 8192  # octets of path and query
 METHODS = ("GET", "HEAD")
@@ -90,28 +90,30 @@ class Tracking:
         path, query = scope["raw_path"], scope["query_string"]
         if len(path) + len(query) >= LONGEST:
             return answers.TOO_LONG
-        fields = self._fields.read(scope["headers"])
+        fields, forwarded = self._fields.read(scope["headers"])
         if fields.refusal:
             return answers.REFUSALS[fields.refusal]
         visit = links.read(self._ring(), path, query)
-        return self._no_link(scope, fields) if visit is None else self._redirect(visit, scope, fields)
+        if visit is None:
+            return self._no_link(scope, fields, forwarded)
+        return self._redirect(visit, scope, fields, forwarded)
 
-    def _redirect(self, visit: Visit, scope: Scope, fields: Fields) -> Answer:
+    def _redirect(self, visit: Visit, scope: Scope, fields: Fields, forwarded: str) -> Answer:
         destination = visit.destination
         # It is always so (filters.target); but nothing else may ever become a Location.
         if not destination.isprintable() or not destination[:8].lower().startswith(_WEB):
             return answers.NOT_FOUND
         if destination in self._disabled.destinations:
             return answers.GONE  # nobody was sent anywhere, so there is no visit
-        self._note(VisitKind.OPEN if visit.image else VisitKind.CLICK, visit, scope, fields)
+        self._note(VisitKind.OPEN if visit.image else VisitKind.CLICK, visit, scope, fields, forwarded)
         return answers.redirect(destination)
 
-    def _no_link(self, scope: Scope, fields: Fields) -> Answer | None:
+    def _no_link(self, scope: Scope, fields: Fields, forwarded: str) -> Answer | None:
         path = scope["raw_path"]
         if links.is_pixel(path):
             visit = links.read_pixel(self._ring(), path)
             if visit is not None:
-                self._note(VisitKind.OPEN, visit, scope, fields)
+                self._note(VisitKind.OPEN, visit, scope, fields, forwarded)
             return answers.PIXEL
         if links.read_hosted(self._ring(), path) is not None:
             return None
@@ -119,12 +121,12 @@ class Tracking:
 
     async def _picture(self, scope: Scope) -> Answer:
         try:
-            fields = self._fields.read(scope["headers"])
+            fields, forwarded = self._fields.read(scope["headers"])
             hosted = links.read_hosted(self._ring(), scope["raw_path"])
             if hosted is None:
                 return answers.NOT_FOUND
             if hosted.visit is not None:
-                self._note(VisitKind.OPEN, hosted.visit, scope, fields)
+                self._note(VisitKind.OPEN, hosted.visit, scope, fields, forwarded)
             keep = hosted.visit is None and not hosted.forged
             if keep and answers.etag(hosted.name) in fields.if_none_match:
                 return answers.unchanged(hosted.name)
@@ -134,14 +136,12 @@ class Tracking:
             return answers.TROUBLE
         return answers.NOT_FOUND if octets is None else answers.picture(hosted.name, octets, keep=keep)
 
-    def _note(self, kind: VisitKind, visit: Visit, scope: Scope, fields: Fields) -> None:
+    def _note(self, kind: VisitKind, visit: Visit, scope: Scope, fields: Fields, forwarded: str) -> None:
         if scope["method"] != "GET":
             return
         # A client on a unix socket has no address.
-        peer = scope["client"][0] if scope["client"] else ""
-        forwarded, protocol = "", scope["scheme"]
-        if self._addresses.trusts(peer):
-            forwarded, protocol = forwarded_for(scope["headers"]), fields.protocol or protocol
+        ip, believed = self._addresses.of(scope["client"][0] if scope["client"] else "", forwarded)
+        protocol = believed and fields.protocol or scope["scheme"]
         path, query = scope["raw_path"].decode("latin-1"), scope["query_string"].decode("latin-1")
         self._record(
             VisitRecord(
@@ -151,7 +151,7 @@ class Tracking:
                 number=visit.number,
                 url=f"{protocol}://{fields.host}{path}?{query}" if query else f"{protocol}://{fields.host}{path}",
                 destination=visit.destination,
-                ip=self._addresses.of(peer, forwarded),
+                ip=ip,
                 protocol=protocol,
                 headers=fields.text,
                 machine=fields.machine,

@@ -6,15 +6,23 @@ import os
 import pwd
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from bench.throughput.processes import program, running
+from bench.throughput.processes import program, running, wait_until
+from journal.drain import waiting
+from journal.seal import Ring
+from journal.segment import segment_id, segment_paths
+from journal.store import JournalStore
 from policy.domains import Algorithm, new_private_key, read_private_key
+from smtpeter.settings import Settings, load
 
 DOMAIN, SELECTOR, ACCOUNT = "example.com", "bench", "bench"
+EVERYTHING = ("inlinecss=true", "trackclicks=true", "trackopens=true", "preventscam=true", "images=hosted")
+LOGINS = {"plain": (), "inlining": ("inlinecss=true",), "tracking": EVERYTHING}
 
 # What dkim_signing needs and no more: no rules, no statistics, no Redis, no DNS, no guess at the language of the text (a
 # folder without language files), which would cost it 0.7 ms. It signs what comes from loopback.
@@ -85,10 +93,10 @@ class Running:
 
 
 @contextmanager
-def noop(folder: Path, workers: int) -> Iterator[Running]:
-    """The do-nothing milter."""
-    socket = _folder(folder / "noop") / "milter"
-    argv = (sys.executable, "-m", "bench.throughput.noop", str(socket), str(workers))
+def noop(folder: Path, workers: int, what: str) -> Iterator[Running]:
+    """The milter of `bench.throughput.noop`; `what` is one of its ways."""
+    socket = _folder(folder / f"milter-{what}") / "milter"
+    argv = (sys.executable, "-m", "bench.throughput.noop", str(socket), str(workers), what)
     with _listening(argv, socket) as milter:
         yield milter
 
@@ -116,32 +124,68 @@ def rspamd(folder: Path, key: Key, workers: int = 2) -> Iterator[Running]:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ours:
-    """Our milter, and the two logins it knows."""
+    """Our milter, and the three logins it knows: no option on, style sheets inlined, every feature on.
+
+    `journal` is the process that fills the journal's database, where it was asked for.
+    """
 
     milter: Running
     plain: str
     inlining: str
+    tracking: str
+    settings: Settings
+    journal: int = 0
+
+    @property
+    def pids(self) -> tuple[int, ...]:
+        """The processes that a message costs time in."""
+        return (self.milter.pid, self.journal) if self.journal else (self.milter.pid,)
+
+    @property
+    def ring(self) -> Ring:
+        """The keys that links are sealed with."""
+        return Ring.parse(self.settings.ring_file.read_text(), int(time.time()))
+
+    def settle(self) -> None:
+        """Waits until the journal's database has everything, where there is a process that fills it. Raises UserError."""
+        if self.journal:
+            wait_until(self._has_drained, "the filling of the journal", 120)
+
+    def _has_drained(self) -> bool:
+        store = JournalStore(self.settings.journal_url)
+        try:
+            noted = store.drained([segment_id(path) for path in segment_paths(self.settings.spool)])
+        finally:
+            store.close()
+        return waiting(self.settings.spool, noted).octets == 0
 
 
 @contextmanager
-def ours(folder: Path, key: Key) -> Iterator[Ours]:
-    """`smtpeter milter` with its usual settings, on a database made by the command line."""
+def ours(folder: Path, key: Key, *, drain: bool = False) -> Iterator[Ours]:
+    """`smtpeter milter` with its usual settings, on a database made by the command line.
+
+    What it writes for the journal stays in the spool, or with `drain` goes on into a SQLite database as it does in service.
+    """
     here = _folder(folder / "smtpeter")
-    settings = here / "smtpeter.toml"
-    settings.write_text('hostname = "bench.invalid"\ndata = "data"\n')
-    command = (sys.executable, "-m", "smtpeter", "--settings", str(settings))
+    path = here / "smtpeter.toml"
+    path.write_text('hostname = "bench.invalid"\ndata = "data"\n')
+    settings = load(path)
+    command = (sys.executable, "-m", "smtpeter", "--settings", str(path))
 
     def ask(*words: str) -> str:
         return subprocess.run((*command, *words), check=True, capture_output=True, text=True).stdout
 
     ask("account", "add", ACCOUNT, "--approve")
     ask("domain", "add", DOMAIN, "--account", ACCOUNT, "--import-key", str(key.path), "--selector", SELECTOR)
-    ask("login", "add", "--account", ACCOUNT, "--label", "plain")
-    ask("login", "add", "--account", ACCOUNT, "--label", "inlining", "inlinecss=true")
+    for label, options in LOGINS.items():
+        ask("login", "add", "--account", ACCOUNT, "--label", label, *options)
     logins = {login["label"]: login["name"] for login in json.loads(ask("login", "list", "--json"))}
-    _folder(here / "data" / "run")
-    with _listening((*command, "milter"), here / "data" / "run" / "milter") as milter:
-        yield Ours(milter=milter, plain=logins["plain"], inlining=logins["inlining"])
+    _folder(settings.run)
+    with ExitStack() as stack:
+        milter = stack.enter_context(_listening((*command, "milter"), settings.run / "milter"))
+        serve, log = (*command, "journal", "serve"), here / "journal.log"
+        journal = stack.enter_context(running(serve, log, lambda: True)) if drain else 0
+        yield Ours(milter=milter, settings=settings, journal=journal, **logins)
 
 
 @contextmanager

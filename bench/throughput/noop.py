@@ -1,6 +1,7 @@
-"""A milter that does nothing, in as many processes as ours: `python -m bench.throughput.noop SOCKET WORKERS`.
+"""The least that a milter in Python costs, in as many processes as ours: `python -m bench.throughput.noop SOCKET WORKERS WHAT`.
 
-It asks Postfix for no callback but the end of the message, so it is the least that any milter in Python costs.
+`nothing` asks Postfix for no callback but the end of the message. `replace` takes header and body, and gives the same body
+back with one more field: what a milter that changes messages does at least.
 """
 
 import os
@@ -31,10 +32,43 @@ class Nothing(Milter.Base):
         return int(Milter.CONTINUE)
 
 
-def serve(path: str, workers: int) -> None:
+class Replacing(Nothing):
+    """Replaces each body by itself."""
+
+    def __init__(self) -> None:
+        self._body: list[bytes] = []
+
+    @Milter.noreply
+    def header(self, _name: str, _value: bytes) -> int:
+        """A header field, which has to be sent over."""
+        return int(Milter.CONTINUE)
+
+    header_bytes = header
+
+    @Milter.noreply
+    def body(self, chunk: bytes) -> int:
+        """A piece of the body."""
+        self._body.append(chunk)
+        return int(Milter.CONTINUE)
+
+    def eom(self) -> int:
+        """One field more, and the body again."""
+        self.addheader("X-Bench", "the same body")
+        self.replacebody(b"".join(self._body))
+        self._body.clear()
+        return int(Milter.CONTINUE)
+
+
+WAYS = {"nothing": Nothing, "replace": Replacing}
+
+
+def serve(path: str, workers: int, what: str) -> None:
     """Serves the socket until SIGTERM."""
-    Milter.factory = Nothing
+    Milter.factory = WAYS[what]
+    Milter.set_flags(Milter.ADDHDRS | Milter.CHGBODY)
     milter.set_connect_callback(Milter.connect_callback)
+    milter.set_header_callback(lambda context, name, value: context.getpriv().header_bytes(name, value))
+    milter.set_body_callback(lambda context, chunk: context.getpriv().body(chunk))
     milter.set_eom_callback(lambda context: context.getpriv().eom())
     milter.set_close_callback(Milter.close_callback)
     milter.setconn(f"unix:{path}")
@@ -46,4 +80,4 @@ def serve(path: str, workers: int) -> None:
 
 
 if __name__ == "__main__":
-    serve(sys.argv[1], int(sys.argv[2]))
+    serve(sys.argv[1], int(sys.argv[2]), sys.argv[3])

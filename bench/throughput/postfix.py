@@ -1,23 +1,21 @@
 """The private Postfix of the bench: ours (postfix/main.cf) with a listener for each set-up that asks for no TLS and no AUTH.
 
-smtp-source speaks neither. Each listener has its own milter, or none; the login that our milter wants to know is given
-as the default of a macro. Mail for everybody is discarded, but for the listeners of the samples, which pass it to a sink.
+Each listener has its own milter, or none; the login that our milter wants to know is given as the default of a macro. Where
+mail goes is for the caller to say; the listeners of the samples pass it to a sink.
 """
 
 import socket
-import subprocess
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from bench.throughput.processes import program, running, wait_until
+from bench.throughput.processes import running, wait_until
 from smtpeter.errors import UserError
 from smtpeter.ports import Ports
 from smtpeter.postfix import Instance, source_directory
 
-SESSIONS = 10
+DISCARD = "discard:"
 OPEN = (
     "smtpd_tls_security_level=none",
     "smtpd_sasl_auth_enable=no",
@@ -28,7 +26,6 @@ OPEN = (
     "smtpd_data_restrictions=",
 )
 EXTRA = {
-    "default_transport": "discard:",
     # No counting of connections: they all come from one client.
     "smtpd_client_connection_count_limit": "0",
     # Postfix would hold back a client that is faster than the queue; here the queue is waited for, after each run.
@@ -62,29 +59,22 @@ class Postfix:
     instance: Instance
     pid: int
 
-    def send(self, port: int, file: Path, messages: int) -> float:
-        """Sends a message file so many times, in a session each; the seconds until Postfix had accepted the last one.
-
-        Raises UserError where Postfix refuses one.
-        """
-        argv = (program("smtp-source"), "-s", str(SESSIONS), "-m", str(messages), "-F", str(file))
-        addresses = ("-f", "news@example.com", "-t", "reader@example.org", f"inet:127.0.0.1:{port}")
-        start = time.perf_counter()
-        done = subprocess.run((*argv, *addresses), check=False, capture_output=True, text=True)
-        seconds = time.perf_counter() - start
-        if done.returncode:
-            raise UserError(f"Postfix refused a message: {done.stderr.strip()}")
-        return seconds
-
     def drain(self) -> None:
-        """Waits until everything that was accepted has left the queue."""
+        """Waits until everything that was accepted has left the queue. Raises UserError where some of it has to wait in it."""
         queues = [self.instance.queue / name for name in ("incoming", "active")]
-        wait_until(lambda: not any(any(queue.iterdir()) for queue in queues), "the delivery of all mail", 120)
+        wait_until(lambda: not any(any(queue.iterdir()) for queue in queues), "the delivery of all mail", 120, pause=0.005)
+        if any(path.is_file() for path in (self.instance.queue / "deferred").rglob("*")):
+            raise UserError(f"Postfix could not deliver all mail: {self.instance.log} says why")
 
 
 @contextmanager
-def started(folder: Path, first_port: int, listeners: tuple[Listener, ...]) -> Iterator[Postfix]:
-    """The instance with these listeners, until the context is left. `first_port` and the two after it are its own."""
+def started(
+    folder: Path, first_port: int, listeners: tuple[Listener, ...], *, transport: str = DISCARD, run: Path | None = None
+) -> Iterator[Postfix]:
+    """The instance with these listeners, until the context is left. `first_port` and the two after it are its own.
+
+    `transport` gets all mail. `run` is the folder with the socket of our milter, for copies of split messages.
+    """
     here = folder / "postfix"
     instance = Instance(
         directory=here,
@@ -92,22 +82,23 @@ def started(folder: Path, first_port: int, listeners: tuple[Listener, ...]) -> I
         hostname="bench.invalid",
         listen=("127.0.0.1",),
         ports=Ports(smtp=first_port, submission=first_port + 1, submissions=first_port + 2),
-        run=here / "run",
+        run=run or here / "run",
         certificate=here / "certificate.pem",
         key=here / "key.pem",
-        extra=EXTRA,
+        extra={**EXTRA, "default_transport": transport},
     )
     instance.prepare()
     with (instance.config / "master.cf").open("a") as master:
         master.writelines(listener.service() for listener in listeners)
     try:
-        with running(instance.command(), here / "output.log", lambda: all(_greets(each.port) for each in listeners)) as pid:
+        with running(instance.command(), here / "output.log", lambda: all(greets(each.port) for each in listeners)) as pid:
             yield Postfix(instance=instance, pid=pid)
     except UserError as error:
         raise UserError(f"{error}: {instance.complaint()}" if instance.complaint() else str(error)) from error
 
 
-def _greets(port: int) -> bool:
+def greets(port: int) -> bool:
+    """Whether an SMTP server answers on a port of loopback."""
     try:
         with socket.create_connection(("127.0.0.1", port), timeout=10) as client:
             greeting = client.recv(512)

@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import socket
 import subprocess
 import time
 from collections.abc import Callable, Iterator
@@ -32,6 +33,16 @@ def program(name: str) -> str:
     return found
 
 
+def require_free(first: int, count: int) -> None:
+    """Raises UserError where one of `count` ports of loopback, from `first` on, is taken."""
+    for port in range(first, first + count):
+        try:
+            socket.create_server(("127.0.0.1", port)).close()
+        except OSError as error:
+            cause = os.strerror(error.errno or 0)
+            raise UserError(f"port {port} of 127.0.0.1 cannot be used ({cause}); choose others with --port") from error
+
+
 @contextmanager
 def running(argv: tuple[str, ...], log: Path, ready: Callable[[], bool]) -> Iterator[int]:
     """A program in a session of its own, its output in `log`; yields its id when `ready` holds, and ends it on leaving.
@@ -58,13 +69,13 @@ def running(argv: tuple[str, ...], log: Path, ready: Callable[[], bool]) -> Iter
             process.wait()
 
 
-def wait_until(condition: Callable[[], bool], what: str, seconds: float = 30.0) -> None:
+def wait_until(condition: Callable[[], bool], what: str, seconds: float = 30.0, *, pause: float = 0.02) -> None:
     """Returns when `condition` holds. Raises UserError when it does not within `seconds`."""
     deadline = time.monotonic() + seconds
     while not condition():
         if time.monotonic() > deadline:
             raise UserError(f"{what} did not happen within {seconds:.0f} s")
-        time.sleep(0.02)
+        time.sleep(pause)
 
 
 def descendants(root: int) -> tuple[int, ...]:

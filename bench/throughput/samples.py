@@ -4,13 +4,17 @@ import queue
 from collections.abc import Iterator
 from contextlib import contextmanager
 from email import message_from_bytes
+from html.parser import HTMLParser
 from typing import Any
+from urllib.parse import urlsplit
 
 import dkim
 from aiosmtpd.controller import Controller
 
 from bench import newsletter
 from bench.throughput.milters import DOMAIN, SELECTOR, Key
+from journal.links import read, read_pixel
+from journal.seal import Ring
 from smtpeter.errors import UserError
 
 SIZES = (3_600, 31_000, 79_000)
@@ -55,8 +59,8 @@ def sink(port: int) -> Iterator[Sink]:
         controller.stop()
 
 
-def check(name: str, sent: bytes, received: bytes, key: Key, *, signs: bool, inlines: bool) -> None:
-    """Raises UserError where a set-up did not do what it is measured for."""
+def check(name: str, sent: bytes, received: bytes, key: Key, *, signs: bool, inlines: bool, ring: Ring | None) -> None:
+    """Raises UserError where a set-up did not do what it is measured for, or did more. `ring`: it tracks, with these keys."""
 
     def record(record_name: bytes, timeout: int = 5) -> bytes | None:
         return key.record if record_name.decode() == f"{SELECTOR}._domainkey.{DOMAIN}." else None
@@ -65,11 +69,49 @@ def check(name: str, sent: bytes, received: bytes, key: Key, *, signs: bool, inl
         raise UserError(f"the sample of {name!r} carries no signature that verifies")
     if signs and b"a=rsa-sha256" not in received:
         raise UserError(f"the sample of {name!r} is not signed with RSA")
-    before, after = _styles(sent), _styles(received)
-    if inlines != (after > before):
+    before, after = (_html(message).count("style=") for message in (sent, received))
+    pixel = 1 if ring else 0  # it has a style attribute of its own
+    if not (after > before + pixel if inlines else after == before + pixel):
         raise UserError(f"the sample of {name!r} had {before} style attributes and has {after}")
+    if ring:
+        recipient(name, sent, received, ring)
+    elif _urls(sent) != _urls(received):
+        raise UserError(f"the sample of {name!r} has other links than were sent")
 
 
-def _styles(message: bytes) -> int:
-    parts = (part for part in message_from_bytes(message).walk() if part.get_content_type() == "text/html")
-    return sum(bytes(part.get_payload(decode=True)).count(b"style=") for part in parts)
+def recipient(name: str, sent: bytes, received: bytes, ring: Ring) -> bytes:
+    """The recipient's identifier, where each link and image of `received` leads by way of the tracking host to where it led.
+
+    Raises UserError where one does not, or where there is not exactly one invisible image.
+    """
+    before, after = (_urls(message) for message in (sent, received))
+    visits = [read(ring, parts.path.encode(), parts.query.encode()) for parts in map(urlsplit, after)]
+    pixels = [read_pixel(ring, urlsplit(url).path.encode()) for url in after]
+    found = [visit for pair in zip(visits, pixels, strict=True) for visit in pair if visit]
+    if len(found) != len(after) or not before or len({visit.recipient for visit in found}) != 1:
+        raise UserError(f"the sample of {name!r} has {len(after)} links and images, and {len(found)} are of one recipient")
+    if [visit.destination for visit in visits if visit] != before or sum(map(bool, pixels)) != 1:
+        raise UserError(f"the links of the sample of {name!r} do not lead where they led, or its invisible image is not there")
+    return found[0].recipient
+
+
+class _Urls(HTMLParser):
+    def __init__(self) -> None:
+        super().__init__()
+        self.found: list[str] = []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        wanted = {"a": "href", "img": "src"}.get(tag)
+        self.found += [value or "" for name, value in attrs if name == wanted]
+
+
+def _urls(message: bytes) -> list[str]:
+    parser = _Urls()
+    parser.feed(_html(message))
+    parser.close()
+    return parser.found
+
+
+def _html(message: bytes) -> str:
+    (part,) = (part for part in message_from_bytes(message).walk() if part.get_content_type() == "text/html")
+    return bytes(part.get_payload(decode=True)).decode()

@@ -34,7 +34,7 @@ PROXIES = tuple(map(ip_network, ("10.0.0.0/8", "2001:db8:1::/48")))
     ],
 )
 def test_the_address_of_a_visitor(peer: str, forwarded: str, found: str) -> None:
-    assert Addresses(PROXIES, shorten=False).of(peer, forwarded) == found
+    assert Addresses(PROXIES, shorten=False).of(peer, forwarded)[0] == found
 
 
 @pytest.mark.parametrize(
@@ -47,11 +47,15 @@ def test_the_address_of_a_visitor(peer: str, forwarded: str, found: str) -> None
     ],
 )
 def test_a_shortened_address(address: str, kept: str) -> None:
-    assert Addresses(PROXIES, shorten=True).of(address, "") == kept
+    assert Addresses(PROXIES, shorten=True).of(address, "")[0] == kept
 
 
 def test_nobody_is_believed_without_proxies() -> None:
     addresses = Addresses((), shorten=False)
-    assert not addresses.trusts("127.0.0.1")
-    assert not addresses.trusts("")
-    assert addresses.of("127.0.0.1", "192.0.2.1") == "127.0.0.1"
+    assert addresses.of("127.0.0.1", "192.0.2.1") == ("127.0.0.1", False)
+    assert addresses.of("", "192.0.2.1") == ("", False)
+
+
+def test_a_proxy_is_believed_for_what_else_it_says() -> None:
+    addresses = Addresses(PROXIES, shorten=False)
+    assert [addresses.of(peer, "192.0.2.1")[1] for peer in ("10.0.0.1", "::ffff:10.0.0.1", "11.0.0.1")] == [True, True, False]

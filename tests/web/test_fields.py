@@ -2,7 +2,7 @@
 
 import pytest
 
-from web.fields import LONGEST, REMEMBERED, FieldReader, forwarded_for, read
+from web.fields import LONGEST, REMEMBERED, FieldReader, read
 
 SECRET = (
     (b"cookie", b"a=b"),
@@ -30,8 +30,9 @@ def test_what_is_written_down_is_bounded() -> None:
 @pytest.mark.parametrize("pair", SECRET, ids=lambda pair: pair[0].decode())
 def test_nothing_private_is_read_or_kept(pair: tuple[bytes, bytes]) -> None:
     reader = FieldReader()
-    with_it = reader.read([(b"host", b"a.test"), pair, (b"accept", b"*/*")])
-    assert with_it is reader.read([(b"host", b"a.test"), (b"accept", b"*/*")])
+    with_it, forwarded = reader.read([(b"host", b"a.test"), pair, (b"accept", b"*/*")])
+    assert with_it is reader.read([(b"host", b"a.test"), (b"accept", b"*/*")])[0]
+    assert forwarded == ("192.0.2.1" if pair[0] == b"x-forwarded-for" else "")
     assert with_it.text == "Host: a.test\nAccept: */*"
 
 
@@ -65,7 +66,8 @@ def test_the_protocol_a_proxy_saw(said: str, protocol: str) -> None:
 
 
 def test_several_lists_of_addresses_are_one() -> None:
-    assert forwarded_for([(b"x-forwarded-for", b"a, b"), (b"host", b"x"), (b"x-forwarded-for", b"c")]) == "a, b,c"
+    fields = [(b"x-forwarded-for", b"a, b"), (b"host", b"x"), (b"x-forwarded-for", b"c")]
+    assert FieldReader().read(fields)[1] == "a, b,c"
 
 
 def test_whoever_comes_too_early_is_a_machine() -> None:

@@ -1,19 +1,26 @@
 """The tracking host, asked by raw sockets: where it sends visitors, what it shows, what it notes, what it refuses."""
 
+import asyncio
 import http.client
 import os
 import socket
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from journal.images import ImageStore
 from journal.links import hosted, hosted_tracked, pixel, tracked
 from journal.records import VisitKind
 from journal.seal import Ring, SealingKey, octets, written
+from web import answers
+from web.addresses import Addresses
+from web.disabled import DisabledLinks
 from web.server import Limits
+from web.tracking import Tracking
 
 RECIPIENT = bytes(range(1, 10))
 PNG = b"\x89PNG\r\n\x1a\n" + bytes(200_000)
@@ -480,6 +487,20 @@ def test_slow_requests_and_idle_connections_are_ended(run_host, monkeypatch: pyt
         assert time.monotonic() - begun > 1.8
 
 
+def test_an_answer_that_is_read_too_slowly_is_given_up(run_host, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("web.connection.ANSWER_SECONDS", 0.3)
+    monkeypatch.setattr("web.server.SWEEP_SECONDS", 0.1)
+    host = run_host()
+    _keep(host, NAME, bytes(50_000_000))
+    with host.connect() as slow, suppress(ConnectionError):
+        slow.sendall(f"GET /i/{NAME} HTTP/1.1\r\nHost: a.test\r\n\r\n".encode())
+        received = 0
+        while piece := slow.recv(65_536):
+            received += len(piece)
+            time.sleep(0.005)  # at this speed it takes four seconds
+    assert 0 < received < 50_000_000
+
+
 def test_a_crowd_is_answered_and_sent_home(run_host) -> None:
     host = run_host(limits=Limits(connections=3))
     path = target(tracked(host.ring, RECIPIENT, 3, "https://example.com/x", "https://c.test"))
@@ -510,3 +531,40 @@ def test_who_does_not_read_pictures_holds_up_nobody(host) -> None:
 def _keep(host: Any, name: str, content: bytes) -> None:
     """Puts a picture where the milter would."""
     host.images.keep(name, content)
+
+
+# -- the application alone -------------------------------------------------------------------------------------------------
+
+
+def test_trouble_is_told_as_such_and_is_in_the_log(ring: Ring, tmp_path: Path, caplog) -> None:
+    def no_ring() -> Ring:
+        raise OSError("the key ring is gone")
+
+    noted: list[object] = []
+    app = Tracking(
+        ring=no_ring,
+        record=noted.append,
+        disabled=DisabledLinks(list, tmp_path / "disabled.json"),
+        images=ImageStore(tmp_path),
+        addresses=Addresses((), shorten=True),
+    )
+    scope = {
+        "type": "http",
+        "method": "GET",
+        "raw_path": b"/-x",
+        "query_string": b"",
+        "headers": [],
+        "client": None,
+        "scheme": "http",
+    }
+    sent: list[Any] = []
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    asyncio.run(app(scope, None, send))
+    assert sent[0]["status"] == 503
+    assert (b"retry-after", b"10") in sent[0]["headers"]
+    assert b"".join(message["body"] for message in sent[1:]) == answers.TROUBLE.content
+    assert "the key ring is gone" in caplog.text
+    assert not noted
