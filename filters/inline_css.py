@@ -42,7 +42,7 @@ _UNSEEN = frozenset(("base", "BASE", "head", "HEAD", "link", "LINK", "meta", "ME
 _MARKERS = tuple(str(number) for number in range(707170717, 707170917, 10))
 _MARKS = tuple(f' {_MARKERS[0]}="{number}"' for number in range(MAX_TAGS))
 _GROWTH, _ROOM = 4, 200_000
-SKELETONS = 64  # of which the styles are remembered; some 40 kB each
+SKELETONS = 32  # of which the styles are remembered; some 40 kB each
 _REMEMBERED: dict[bytes, tuple[tuple[int, str], ...]] = {}
 
 

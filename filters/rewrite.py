@@ -145,9 +145,9 @@ def _run(job: Job, site: Site, edition: _Edition, name: str, run: HtmlFilter) ->
             draft.restore(mark)
         return job.noting(Kind.FALLBACK, name, _cause(error))
     edition.removed |= findings.removed
-    events = (*job.events, *findings.events)
-    job = replace(job, events=events, links=(*job.links, *findings.links), images=(*job.images, *findings.images))
-    return job.noting(Kind.APPLIED, name) if findings.applied else job
+    applied = (Event(kind=Kind.APPLIED, subject=name),) if findings.applied else ()
+    events = (*job.events, *findings.events, *applied)
+    return replace(job, events=events, links=(*job.links, *findings.links), images=(*job.images, *findings.images))
 
 
 def _cause(error: Exception) -> str:
