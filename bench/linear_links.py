@@ -30,6 +30,48 @@ IMAGE = '<img src="http://a.test/b.png">'
 VML = '<v:rect href="http://a.test/b"><v:fill src="http://a.test/b.png"></v:rect>'
 MSO, ENDIF = "<!--[if mso]>", "<![endif]-->"
 PNG = b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR\0\0\0\1\0\0\0\1"
+# What stands before them all, what is repeated, what stands behind.
+AROUND_LINKS = {
+    "links": ("", LINK + "x</a>", ""),
+    "links that do not end": ("", LINK, ""),
+    "links, single-quoted": ("", "<a href='http://a.test/b'>x</a>", ""),
+    "links without quotes": ("", "<a href=http://a.test/b>x</a>", ""),
+    "links in upper case": ("", '<A HREF="http://a.test/b">x</A>', ""),
+    "links to the click host": ("", '<a href="https://clicks.example.com/b">x</a>', ""),
+    "images": ("", IMAGE, ""),
+    "backgrounds": ("", '<td background="http://a.test/b.png">', ""),
+    "attributes of a link": ("<a ", "b=c ", 'href="http://a.test/b">x</a>'),
+    "attributes of a link, quoted": ("<a ", 'b="c" ', 'href="http://a.test/b">x</a>'),
+    "attributes without a value": ("<a ", "b ", 'href="http://a.test/b">x</a>'),
+    "attributes that end in href": ("<a ", 'b-href="c" ', 'href="http://a.test/b">x</a>'),
+    "addresses in one link": ("<a ", 'href="http://a.test/b" ', ">x</a>"),
+    "equals signs in a link": ("<a ", "=", ' href="http://a.test/b">x</a>'),
+    "quotes in a link": ("<a ", '"', ' href="http://a.test/b">x</a>'),
+    "quotes in an address": ("<a href='http://a.test/", '"', "'>x</a>"),
+    "slashes in a link": ("<a ", "/", ' href="http://a.test/b">x</a>'),
+    "blanks before an address": ("<a", " ", 'href="http://a.test/b">x</a>'),
+    "blanks around an equals sign": ('<a href="http://a.test/b" c', " ", '= "d">x</a>'),
+    "links with a quote that does not end": ("", '<a href="http://a.test/b', ""),
+    "attribute text like a link": ('<p title="', "<a href=http://a.test/b>", '">'),
+    "raw text like a link": ("<style>", LINK, "</style>"),
+    "marked links": ("", '<a href="http://a.test/b" clicktracking="off" data-pm-no-track data-no-track>x</a>', ""),
+    "marks of one link": ('<a href="http://a.test/b"', " data-no-track", ">x</a>"),
+    "blanks before a mark": ('<a href="http://a.test/b"', " ", "data-no-track>x</a>"),
+    "equals signs behind a mark": ('<a href="http://a.test/b" data-no-track', " =", ">x</a>"),
+    "comments for Outlook": ("", f"{MSO}{VML}{ENDIF}", ""),
+    "links in a comment for Outlook": (MSO, LINK + "x</a>", ENDIF),
+    "links in a comment that does not end": (MSO, LINK, ""),
+    "comments that do not end": ("", MSO, ""),
+    "comments that are not Outlook's": ("", f"<!-- {LINK} -->", ""),
+    "dashes in a comment for Outlook": (MSO, "--!-", LINK + ENDIF),
+    "comments that begin only": (LINK, "<!--[if ", ""),
+    "link here, its end there": ("", f"{MSO}{LINK}{ENDIF}<b>a.test</b>{MSO}</a>{ENDIF}", ""),
+    "ends of the body": (LINK, "</body>", ""),
+    "ends of the body with blanks": (LINK, "</body >", ""),
+    "ends of the body in comments": (LINK, "<!--</body>-->", ""),
+    "ends of the page": (LINK, "</html>", ""),
+    "ends of the body that do not end": (LINK, "</body x='", ""),
+}
 
 
 def edited(source: str) -> Run:
@@ -61,48 +103,7 @@ def targeted(value: str) -> Run:
 
 def link_shapes() -> Iterator[Shape]:
     """Links and images, in all that can stand around them."""
-    pieces = {
-        "links": ("", LINK + "x</a>", ""),
-        "links that do not end": ("", LINK, ""),
-        "links, single-quoted": ("", "<a href='http://a.test/b'>x</a>", ""),
-        "links without quotes": ("", "<a href=http://a.test/b>x</a>", ""),
-        "links in upper case": ("", '<A HREF="http://a.test/b">x</A>', ""),
-        "links to the click host": ("", '<a href="https://clicks.example.com/b">x</a>', ""),
-        "images": ("", IMAGE, ""),
-        "backgrounds": ("", '<td background="http://a.test/b.png">', ""),
-        "attributes of a link": ("<a ", "b=c ", 'href="http://a.test/b">x</a>'),
-        "attributes of a link, quoted": ("<a ", 'b="c" ', 'href="http://a.test/b">x</a>'),
-        "attributes without a value": ("<a ", "b ", 'href="http://a.test/b">x</a>'),
-        "attributes that end in href": ("<a ", 'b-href="c" ', 'href="http://a.test/b">x</a>'),
-        "addresses in one link": ("<a ", 'href="http://a.test/b" ', ">x</a>"),
-        "equals signs in a link": ("<a ", "=", ' href="http://a.test/b">x</a>'),
-        "quotes in a link": ("<a ", '"', ' href="http://a.test/b">x</a>'),
-        "quotes in an address": ("<a href='http://a.test/", '"', "'>x</a>"),
-        "slashes in a link": ("<a ", "/", ' href="http://a.test/b">x</a>'),
-        "blanks before an address": ("<a", " ", 'href="http://a.test/b">x</a>'),
-        "blanks around an equals sign": ('<a href="http://a.test/b" c', " ", '= "d">x</a>'),
-        "links with a quote that does not end": ("", '<a href="http://a.test/b', ""),
-        "attribute text like a link": ('<p title="', "<a href=http://a.test/b>", '">'),
-        "raw text like a link": ("<style>", LINK, "</style>"),
-        "marked links": ("", '<a href="http://a.test/b" clicktracking="off" data-pm-no-track data-no-track>x</a>', ""),
-        "marks of one link": ('<a href="http://a.test/b"', " data-no-track", ">x</a>"),
-        "blanks before a mark": ('<a href="http://a.test/b"', " ", "data-no-track>x</a>"),
-        "equals signs behind a mark": ('<a href="http://a.test/b" data-no-track', " =", ">x</a>"),
-        "comments for Outlook": ("", f"{MSO}{VML}{ENDIF}", ""),
-        "links in a comment for Outlook": (MSO, LINK + "x</a>", ENDIF),
-        "links in a comment that does not end": (MSO, LINK, ""),
-        "comments that do not end": ("", MSO, ""),
-        "comments that are not Outlook's": ("", f"<!-- {LINK} -->", ""),
-        "dashes in a comment for Outlook": (MSO, "--!-", LINK + ENDIF),
-        "comments that begin only": (LINK, "<!--[if ", ""),
-        "link here, its end there": ("", f"{MSO}{LINK}{ENDIF}<b>a.test</b>{MSO}</a>{ENDIF}", ""),
-        "ends of the body": (LINK, "</body>", ""),
-        "ends of the body with blanks": (LINK, "</body >", ""),
-        "ends of the body in comments": (LINK, "<!--</body>-->", ""),
-        "ends of the page": (LINK, "</html>", ""),
-        "ends of the body that do not end": (LINK, "</body x='", ""),
-    }
-    for name, (before, piece, after) in pieces.items():
+    for name, (before, piece, after) in AROUND_LINKS.items():
         source = lambda count, b=before, p=piece, a=after: b + p * count + a  # noqa: E731  # one line a maker
         yield Shape(f"{name}, edited", 500_000 // len(piece), lambda count, s=source: edited(s(count)))
     page = "<style>a{color:red}</style><body>"

@@ -174,7 +174,7 @@ def header_shapes() -> Iterator[Shape]:
 
 
 def structure_shapes() -> Iterator[Shape]:
-    """Parts, and their encodings."""
+    """Parts."""
     pieces = {
         "parts": (b"--b\r\n\r\nx\r\n", 9_000),
         "HTML parts": (b"--b\r\nContent-Type: text/html\r\n\r\n<style>p{a:b}</style><p>x\r\n", 4_000),
@@ -190,6 +190,10 @@ def structure_shapes() -> Iterator[Shape]:
         yield Shape(f"{name}, found and replaced", largest, lambda count, p=piece: of_part(mixed(repeated(p, count))))
     yield Shape("levels, found and replaced", 48, lambda count: of_part(nested(count, b"x")))
     yield Shape("octets below 48 levels", 4_000_000, lambda count: of_part(nested(48, b"x\r\n" * (count // 3))))
+
+
+def body_shapes() -> Iterator[Shape]:
+    """The encodings of a body, and what else goes through all of it."""
     contents = {
         "soft breaks": ("quoted-printable", b"x=\r\n", 500_000),
         "codes": ("quoted-printable", b"=C3=A9", 500_000),
@@ -290,5 +294,6 @@ def shapes() -> Iterator[Shape]:
     """All of these."""
     yield from header_shapes()
     yield from structure_shapes()
+    yield from body_shapes()
     yield from html_shapes()
     yield from wire_shapes()

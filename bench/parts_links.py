@@ -23,6 +23,7 @@ from types import ModuleType
 from turbohtml.rewrite import Element as Matched
 from turbohtml.rewrite import rewrite
 
+from bench.figures import met
 from bench.newsletter import newsletter
 from filters import track_clicks, track_opens
 from filters.job import Envelope, Job, Link, Site, Tracking
@@ -240,7 +241,7 @@ def seal_line(documents: list[str], rounds: int) -> str:
     middle = statistics.median(longer)
     return (
         f"Sealing: {statistics.median(times):.2f} us a link. {len(urls)} URLs become {longer[0]} to {longer[-1]} characters "
-        f"longer, {middle:.0f} in the middle (goal <= {GOAL_OF_LENGTH}, {_met(middle <= GOAL_OF_LENGTH)})."
+        f"longer, {middle:.0f} in the middle (goal <= {GOAL_OF_LENGTH}, {met(middle <= GOAL_OF_LENGTH)})."
     )
 
 
@@ -278,12 +279,8 @@ def main() -> None:
         reached[name] = found["splice"]
     first = next(iter(reached))
     name = first if first.endswith("templates") else "all"
-    print(f"\nFinding and splicing, {name}: {reached[name]:.0f} MB/s (goal >= {GOAL:g}, {_met(reached[name] >= GOAL)}).")
+    print(f"\nFinding and splicing, {name}: {reached[name]:.0f} MB/s (goal >= {GOAL:g}, {met(reached[name] >= GOAL)}).")
     print(seal_line(documents, arguments.rounds))
-
-
-def _met(met: bool) -> str:
-    return "met" if met else "**missed**"
 
 
 if __name__ == "__main__":

@@ -9,9 +9,7 @@ connection until everything has left the queue for a sink. Prints Markdown; prog
 import argparse
 import os
 import re
-import signal
 import sys
-import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -20,7 +18,8 @@ from pathlib import Path
 from random import Random
 from statistics import median
 
-from bench.throughput import client, milters, postfix, samples
+from bench.figures import met
+from bench.throughput import client, command, milters, postfix, samples
 from bench.throughput.processes import cpu_seconds, program, require_free, running, wait_until
 from bench.throughput.templates import Kind, Template
 from smtpeter.errors import UserError
@@ -131,33 +130,27 @@ def row(octets: int, count: int, found: dict[str, list[Round]]) -> str:
         seconds = median(each.seconds for each in way)
         cpu = (median(each.postfix_ms for each in way), median(each.milter_ms for each in way))
         cells += [f"{seconds:.2f}", f"{count / seconds:.0f}", f"{cpu[0]:.2f} + {cpu[1]:.2f}"]
-    cells += [f"{ratio:.2f}", f"{min(times):.2f} - {max(times):.2f}", "met" if ratio <= GOAL else "**missed**"]
+    cells += [f"{ratio:.2f}", f"{min(times):.2f} - {max(times):.2f}", met(ratio <= GOAL)]
     return f"| {' | '.join(cells)} |"
 
 
 def run(options: argparse.Namespace) -> None:
     """Measures and prints. Raises UserError."""
-    if os.geteuid() != 0:
-        raise UserError("the bench starts a Postfix of its own, so it must be run as root; try sudo")
+    command.require_root()
     sink = program("smtp-sink")
     require_free(options.port, PORTS)
-    with tempfile.TemporaryDirectory(prefix="smtpeter-bench-") as name:
-        folder = Path(name)
-        folder.chmod(0o755)  # user postfix passes through
-        with started(folder, options.port, drain=options.drain) as bench:
+    with command.working_folder() as folder, started(folder, options.port, drain=options.drain) as bench:
+        for octets in options.sizes:
+            bench.check_sample(octets)
+        address = f"127.0.0.1:{bench.sink}"
+        with running((sink, "-u", "postfix", f"inet:{address}", "512"), folder / "sink.log", lambda: postfix.greets(bench.sink)):
+            print(f"## {options.recipients} recipients, load average {os.getloadavg()[0]:.1f} before the start\n")
+            print("| message | together s | copies/s | Postfix + milter CPU ms | apart s | copies/s", end="")
+            print(f" | Postfix + milter CPU ms | together to apart | lowest - highest | <= {GOAL:g} |")
+            print("|---|---|---|---|---|---|---|---|---|---|", flush=True)
             for octets in options.sizes:
-                bench.check_sample(octets)
-            address = f"127.0.0.1:{bench.sink}"
-            with running(
-                (sink, "-u", "postfix", f"inet:{address}", "512"), folder / "sink.log", lambda: postfix.greets(bench.sink)
-            ):
-                print(f"## {options.recipients} recipients, load average {os.getloadavg()[0]:.1f} before the start\n")
-                print("| message | together s | copies/s | Postfix + milter CPU ms | apart s | copies/s", end="")
-                print(f" | Postfix + milter CPU ms | together to apart | lowest - highest | <= {GOAL:g} |")
-                print("|---|---|---|---|---|---|---|---|---|---|", flush=True)
-                for octets in options.sizes:
-                    found = compare(bench, octets, options.rounds, options.recipients)
-                    print(row(octets, options.recipients, found), flush=True)
+                found = compare(bench, octets, options.rounds, options.recipients)
+                print(row(octets, options.recipients, found), flush=True)
 
 
 def main() -> int:
@@ -165,19 +158,8 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--recipients", type=int, default=100)
-    parser.add_argument("--sizes", type=int, nargs="+", default=samples.SIZES, help="octets of the messages")
-    parser.add_argument("--drain", action="store_true", help="also run what fills the journal's database, as in service")
-    parser.add_argument("--port", type=int, default=31000, help=f"the first of {PORTS} ports of loopback to use")
-    options = parser.parse_args()
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # leaves no process behind
-    try:
-        run(options)
-    except KeyboardInterrupt:
-        return 130
-    except UserError as error:
-        print(f"bench: {error}", file=sys.stderr)
-        return 2
-    return 0
+    command.add_options(parser, PORTS)
+    return command.exit_status(run, parser.parse_args())
 
 
 def _recipients(count: int) -> list[str]:

@@ -17,13 +17,12 @@ import statistics
 import subprocess
 import sys
 import tempfile
-import time
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 from cryptography.hazmat.primitives.ciphers.aead import AESSIV
 
+from bench.figures import met, per_call
 from bench.redirect_servers import LINKS, RING, server
 from journal.links import read, tracked
 from journal.seal import KEY_LENGTH
@@ -31,6 +30,7 @@ from journal.segment import SUFFIX, read_segment
 
 CONNECTIONS = 32
 EXACT = 2000  # requests that are counted one by one
+ROUNDS, CALLS = 15, 5000  # of the seal
 RATE_GOAL, LATENCY_GOAL, SEAL_GOAL = 35_000, 3.0, 4.0  # a second; milliseconds; microseconds
 BROWSERS = [
     f"Mozilla/5.0 (Windows NT 10.0; Win64; x64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/{version}.0.0.0 Safari/537.36"
@@ -139,17 +139,6 @@ def written(folder: Path) -> int:
 # -- the seal --------------------------------------------------------------------------------------------------------------
 
 
-def per_call(call: Callable[[], object], calls: int = 5000, rounds: int = 15) -> float:
-    """The median time of a call in microseconds."""
-    times = []
-    for _ in range(rounds):
-        start = time.perf_counter()
-        for _ in range(calls):
-            call()
-        times.append((time.perf_counter() - start) / calls)
-    return statistics.median(times) * 1e6
-
-
 def seal_table() -> None:
     """Sealing and unsealing the identifier of an ordinary link, and what the cipher alone takes."""
     payload, purpose, associated = b"\x03" + bytes(10) + b"example.com", b"link", b"/shop/item?utm_source=mail&id=1"
@@ -175,9 +164,9 @@ def seal_table() -> None:
     )
     print("\n| identifier | us | AES-SIV alone | goal | |\n|---|---|---|---|---|")
     for name, call, bare, goal in rows:
-        took = per_call(call)
-        alone = f"{per_call(bare):.2f}" if bare else ""
-        print(f"| {name} | {took:.2f} | {alone} | {f'<= {goal:g}' if goal else ''} | {_met(took <= goal) if goal else ''} |")
+        took = per_call(call, ROUNDS, CALLS)
+        alone = f"{per_call(bare, ROUNDS, CALLS):.2f}" if bare else ""
+        print(f"| {name} | {took:.2f} | {alone} | {f'<= {goal:g}' if goal else ''} | {met(took <= goal) if goal else ''} |")
 
 
 # --------------------------------------------------------------------------------------------------------------------------
@@ -205,20 +194,16 @@ def compare(folder: Path, rounds: int, seconds: int) -> None:
         rates = [run.rate for run in runs[name]]
         share = statistics.median(run.rate / other.rate for run, other in zip(runs[name], runs["peer"], strict=True))
         rate, p99 = statistics.median(rates), statistics.median(run.p99 for run in runs[name])
-        goal = f">= {RATE_GOAL}/s, p99 <= {LATENCY_GOAL:g} ms | {_met(rate >= RATE_GOAL and p99 <= LATENCY_GOAL)}"
+        goal = f">= {RATE_GOAL}/s, p99 <= {LATENCY_GOAL:g} ms | {met(rate >= RATE_GOAL and p99 <= LATENCY_GOAL)}"
         print(
             f"| {label} | {rate:.0f} | {min(rates):.0f} - {max(rates):.0f} | {share:.2f}"
             f" | {statistics.median(run.median for run in runs[name]):.2f} | {p99:.2f}"
             f" | {statistics.median(run.cost for run in runs[name]):.1f} | {goal if name == 'ours' else '| '} |"
         )
     counted = sum(run.answers for run in runs["ours"])
-    print(f"\n{exact} visits in the spool after {EXACT} requests, one by one: {_met(exact == EXACT)}.")
+    print(f"\n{exact} visits in the spool after {EXACT} requests, one by one: {met(exact == EXACT)}.")
     # wrk does not count what it asked for in its last moment, nor is its first second in the sum.
     print(f"{warm} visits after the {counted} answers that wrk counted and those of its first second.")
-
-
-def _met(met: bool) -> str:
-    return "met" if met else "**missed**"
 
 
 def check() -> None:

@@ -5,8 +5,11 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from functools import partial
 from itertools import count
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -15,6 +18,7 @@ import psycopg
 import pytest
 from hypothesis import HealthCheck, settings
 
+from journal.records import MessageRecord, VisitKind, VisitRecord
 from smtpeter import leash
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -43,6 +47,80 @@ def awkward_urls() -> list[dict[str, str | None]]:
     """
     found: list[dict[str, str | None]] = json.loads((ROOT / "tests" / "awkward_urls.json").read_text("utf-8"))
     return found
+
+
+@pytest.fixture(scope="session")
+def make_message() -> Callable[..., MessageRecord]:
+    """Makes records of messages that differ in what is given."""
+    made = MessageRecord(
+        id="00112233445566778a",
+        time=1_700_000_000,  # 2023-11-14 22:13:20 UTC
+        login="f" * 32,
+        account="shop",
+        envelope="bounces@example.com",
+        recipient="reader@example.net",
+        queue_id="4abc",
+        message_id="<1@example.com>",
+        properties=("trackclicks",),
+        tags=("spring", "sale"),
+        decisions=(),
+    )
+    return partial(replace, made)
+
+
+@pytest.fixture(scope="session")
+def make_click(make_message: Callable[..., MessageRecord]) -> Callable[..., VisitRecord]:
+    """Makes records of clicks in that message that differ in what is given."""
+    message = make_message()
+    made = VisitRecord(
+        kind=VisitKind.CLICK,
+        message=message.id,
+        time=message.time + 100,
+        number=2,
+        url="https://clicks.example.com/a-x",
+        destination="https://example.com/a",
+        ip="192.0.2.0",
+        protocol="https",
+        headers="Host: clicks.example.com\nAccept: */*",
+        machine=False,
+    )
+    return partial(replace, made)
+
+
+@pytest.fixture(scope="session")
+def wait_for() -> Callable[[Callable[[], object]], None]:
+    """Returns when a condition holds; fails where it does not within half a minute."""
+
+    def wait(condition: Callable[[], object]) -> None:
+        limit = time.monotonic() + 30.0
+        while not condition():
+            assert time.monotonic() < limit
+            time.sleep(0.02)
+
+    return wait
+
+
+@pytest.fixture(scope="session")
+def in_threads() -> Callable[[Callable[[int], None]], None]:
+    """Runs a function in four threads at once, each with a number of its own; fails where one of them fails."""
+
+    def run(work: Callable[[int], None]) -> None:
+        failures: list[BaseException] = []
+
+        def guarded(number: int) -> None:
+            try:
+                work(number)
+            except BaseException as error:
+                failures.append(error)
+
+        threads = [threading.Thread(target=guarded, args=(number,)) for number in range(4)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert failures == []
+
+    return run
 
 
 class PostgreSQL:

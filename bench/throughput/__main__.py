@@ -9,10 +9,8 @@ import argparse
 import importlib.metadata
 import os
 import platform
-import signal
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -22,7 +20,7 @@ from pathlib import Path
 from random import Random
 
 from bench.parts_dkim import with_attachment
-from bench.throughput import client, milters, postfix, samples, table
+from bench.throughput import client, command, milters, postfix, samples, table
 from bench.throughput.processes import cpu_seconds, descendants, forget_peak, memory, program, require_free
 from bench.throughput.templates import Kind, Template
 from smtpeter.errors import UserError
@@ -189,17 +187,13 @@ def header(options: argparse.Namespace) -> str:
 
 def run(options: argparse.Namespace) -> None:
     """Measures and prints. Raises UserError."""
-    if os.geteuid() != 0:
-        raise UserError("the bench starts a Postfix of its own, so it must be run as root; try sudo")
+    command.require_root()
     if packages := missing():
         raise UserError(f"the bench compares with programs that are not installed: apt-get install {' '.join(packages)}")
     require_free(options.port, PORTS)
     print("## Throughput\n")
     print(header(options), flush=True)
-    with tempfile.TemporaryDirectory(prefix="smtpeter-bench-") as name, ExitStack() as stack:
-        folder = Path(name)
-        folder.chmod(0o755)  # user postfix passes through
-        bench = stack.enter_context(started(folder, options.port, drain=options.drain))
+    with command.working_folder() as folder, started(folder, options.port, drain=options.drain) as bench:
         bench.check_samples(options.sizes)
         _say("the samples are as they should be")
         rounds = {octets: bench.speed(octets, options.rounds, options.messages) for octets in options.sizes}
@@ -211,19 +205,8 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rounds", type=int, default=5, help="how often each set-up is tried; the median counts")
     parser.add_argument("--messages", type=int, default=1000, help="messages in each of them")
-    parser.add_argument("--sizes", type=int, nargs="+", default=samples.SIZES, help="octets of the messages")
-    parser.add_argument("--port", type=int, default=31000, help=f"the first of {PORTS} ports of loopback to use")
-    parser.add_argument("--drain", action="store_true", help="also run what fills the journal's database, as in service")
-    options = parser.parse_args()
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # leaves no process behind
-    try:
-        run(options)
-    except KeyboardInterrupt:
-        return 130
-    except UserError as error:
-        print(f"bench: {error}", file=sys.stderr)
-        return 2
-    return 0
+    command.add_options(parser, PORTS)
+    return command.exit_status(run, parser.parse_args())
 
 
 def _say(line: str) -> None:

@@ -67,20 +67,12 @@ def add(
     except ValueError as error:
         raise UserError(str(error)) from error
     host = default_click_host(domain) if clicks is None else _click_host(clicks, domain)
-    store, master = database.open_store(settings), wiring.master_key(settings)
-    now = int(time.time())
+    store, master, now = database.open_store(settings), wiring.master_key(settings), int(time.time())
     pems = [_read(path) for path in import_key or []]
     pems += [new_private_key(kind) for kind in dict.fromkeys(algorithm or ([] if pems else [Algorithm.RSA]))]
-    keys: list[SigningKey] = []
-    for pem in pems:
-        kind, public, normal = read_private_key(pem)
-        here = check_selector(first if not keys else f"{first}-{kind.value}")
-        if kind in {key.algorithm for key in keys}:
-            raise UserError(f"two keys of kind {kind.value} were given; a domain takes one of each kind")
-        sealed = seal_private_key(master, domain=domain, selector=here, pem=normal)
-        keys.append(SigningKey(domain=domain, selector=here, algorithm=kind, public=public, sealed=sealed, created=now))
+    keys = _sealed(master, domain, first, pems, now)
     added = SenderDomain(name=domain, account=account, created=now, clicks=host, https=https)
-    store.add_domain(added, tuple(keys))
+    store.add_domain(added, keys)
     published = records(settings, added, keys)
     if as_json:
         print_json({"name": domain, "account": account, "clicks": host, "https": https, "records": published})
@@ -200,6 +192,19 @@ def _click_host(text: str, domain: str) -> str:
         return check_click_host(text, domain) if text else ""
     except ValueError as error:
         raise UserError(str(error)) from error
+
+
+def _sealed(master: bytes, domain: str, selector: str, pems: Sequence[bytes], now: int) -> tuple[SigningKey, ...]:
+    """The keys of a new domain: the first under the selector, others with their kind appended. Raises UserError."""
+    keys: list[SigningKey] = []
+    for pem in pems:
+        kind, public, normal = read_private_key(pem)
+        here = check_selector(selector if not keys else f"{selector}-{kind.value}")
+        if kind in {key.algorithm for key in keys}:
+            raise UserError(f"two keys of kind {kind.value} were given; a domain takes one of each kind")
+        sealed = seal_private_key(master, domain=domain, selector=here, pem=normal)
+        keys.append(SigningKey(domain=domain, selector=here, algorithm=kind, public=public, sealed=sealed, created=now))
+    return tuple(keys)
 
 
 def _read(path: Path) -> bytes:

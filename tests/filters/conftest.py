@@ -23,6 +23,41 @@ HTML = b"""\
 <!--[if mso]><v:rect href="http://www.example.com/mso"><![endif]--><img src="http://img.example.com/a.png"></p>\r
 """
 
+MIXED = b"""\
+From: news@example.com\r
+MIME-Version: 1.0\r
+Content-Type: multipart/mixed; boundary="m"\r
+\r
+preamble\r
+--m\r
+Content-Type: multipart/alternative; boundary="a"\r
+\r
+--a\r
+Content-Type: text/plain; charset=utf-8\r
+Content-Transfer-Encoding: 8bit\r
+\r
+<b>gr\xc3\xbcn</b>\r
+--a\r
+Content-Type: text/html; charset=utf-8\r
+Content-Transfer-Encoding: 8bit\r
+\r
+<b>gr\xc3\xbcn</b>\r
+--a--\r
+--m\r
+Content-Type: text/html\r
+Content-Disposition: attachment; filename=a.html\r
+\r
+<b>attached</b>\r
+--m--\r
+epilogue\r
+"""
+
+
+@pytest.fixture(scope="session")
+def mixed() -> bytes:
+    """A message with HTML that is shown, as it stands in its plain part and in an attachment as well."""
+    return MIXED
+
 
 @pytest.fixture(scope="session")
 def messages(corpus: Path | None) -> list[tuple[str, bytes]]:

@@ -21,35 +21,6 @@ RING = Ring([SealingKey(id=0, secret=bytes(range(64)), created=0, active=0)], no
 TRACKING = Tracking(base="https://clicks.example.com", hosts=frozenset({"clicks.example.com"}))
 SITE = Site(signers=lambda domain: (), tracking=lambda domain: TRACKING, ring=RING, now=1)
 
-MIXED = b"""\
-From: news@example.com\r
-MIME-Version: 1.0\r
-Content-Type: multipart/mixed; boundary="m"\r
-\r
-preamble\r
---m\r
-Content-Type: multipart/alternative; boundary="a"\r
-\r
---a\r
-Content-Type: text/plain; charset=utf-8\r
-Content-Transfer-Encoding: 8bit\r
-\r
-<b>gr\xc3\xbcn</b>\r
---a\r
-Content-Type: text/html; charset=utf-8\r
-Content-Transfer-Encoding: 8bit\r
-\r
-<b>gr\xc3\xbcn</b>\r
---a--\r
---m\r
-Content-Type: text/html\r
-Content-Disposition: attachment; filename=a.html\r
-\r
-<b>attached</b>\r
---m--\r
-epilogue\r
-"""
-
 TRACKED = b"""\
 From: news@example.com\r
 Content-Type: text/html\r
@@ -82,23 +53,23 @@ def kinds(done: Job) -> list[tuple[Kind, str]]:
     return [(event.kind, event.reason) for event in done.events]
 
 
-def test_only_html_that_is_shown_is_rewritten() -> None:
-    done = run(MIXED, styled)
-    before, after = (parts.scan(message) for message in (Message.parse(MIXED), done.message))
+def test_only_html_that_is_shown_is_rewritten(mixed: bytes) -> None:
+    done = run(mixed, styled)
+    before, after = (parts.scan(message) for message in (Message.parse(mixed), done.message))
     shown = [parts.content(done.message, part) for part in after.leaves]
     assert shown == ["<b>grün</b>".encode(), '<b style="x">grün</b>'.encode(), b"<b>attached</b>"]
     assert [part.encoding for part in after.leaves] == ["8bit", "quoted-printable", before.leaves[2].encoding]
-    assert bytes(done.message).startswith(MIXED[: MIXED.index(b"<b>")])
+    assert bytes(done.message).startswith(mixed[: mixed.index(b"<b>")])
     assert bytes(done.message).endswith(b"--m--\r\nepilogue\r\n")
     assert kinds(done) == [(Kind.APPLIED, "")]
 
 
-def test_what_a_filter_declines_is_not_touched() -> None:
+def test_what_a_filter_declines_is_not_touched(mixed: bytes) -> None:
     def declining(job: Job, site: Site, document: Document) -> Findings:
         raise Unchanged("nothing to do")
 
-    done = run(MIXED, declining)
-    assert bytes(done.message) == MIXED
+    done = run(mixed, declining)
+    assert bytes(done.message) == mixed
     assert kinds(done) == [(Kind.SKIPPED, "nothing to do")]
 
 
@@ -135,19 +106,19 @@ def test_an_attachment_is_one_however_it_is_written(disposition: bytes) -> None:
     assert [event.kind for event in done.events] == [Kind.SKIPPED]
 
 
-def test_what_is_inside_an_attached_multipart_is_attached() -> None:
-    raw = MIXED.replace(b'boundary="a"\r\n', b'boundary="a"\r\nContent-Disposition: attachment\r\n')
+def test_what_is_inside_an_attached_multipart_is_attached(mixed: bytes) -> None:
+    raw = mixed.replace(b'boundary="a"\r\n', b'boundary="a"\r\nContent-Disposition: attachment\r\n')
     done = run(raw, styled)
     assert bytes(done.message) == raw
     assert kinds(done) == [(Kind.SKIPPED, "inside an attachment")]
 
 
-def test_a_bug_in_a_feature_costs_the_feature_not_the_mail() -> None:
+def test_a_bug_in_a_feature_costs_the_feature_not_the_mail(mixed: bytes) -> None:
     def broken(job: Job, site: Site, document: Document) -> Findings:
         raise RuntimeError(document.drafts[0].source)
 
-    done = run(MIXED, broken)
-    assert bytes(done.message) == MIXED
+    done = run(mixed, broken)
+    assert bytes(done.message) == mixed
     assert kinds(done) == [(Kind.FALLBACK, "RuntimeError in it")]
     assert "grün" not in done.events[0].reason
 
@@ -226,27 +197,27 @@ def test_a_feature_that_oversteps_is_undone(overstep) -> None:
     assert kinds(done) == [(Kind.FALLBACK, "more than links, images and style attributes would change")] * 2
 
 
-def test_a_bug_in_reading_the_message_costs_the_features_not_the_mail(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_bug_in_reading_the_message_costs_the_features_not_the_mail(mixed: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
     def broken(message: Message) -> None:
         raise IndexError
 
     monkeypatch.setattr(filters.rewrite.parts, "scan", broken)
-    assert not is_editable(Message.parse(MIXED))
-    done = rewrite_html(job(MIXED, "a@example.net", "b@example.net"), SITE, [("one", styled), ("two", track_clicks)])
-    assert bytes(done.message) == MIXED
+    assert not is_editable(Message.parse(mixed))
+    done = rewrite_html(job(mixed, "a@example.net", "b@example.net"), SITE, [("one", styled), ("two", track_clicks)])
+    assert bytes(done.message) == mixed
     assert [(event.kind, event.subject, event.reason) for event in done.events] == [
         (Kind.FALLBACK, "one", "IndexError in it"),
         (Kind.FALLBACK, "two", "IndexError in it"),
     ]
 
 
-def test_nothing_is_looked_at_where_no_filter_is_due() -> None:
-    done = rewrite_html(job(MIXED), SITE, [])
-    assert bytes(done.message) == MIXED
+def test_nothing_is_looked_at_where_no_filter_is_due(mixed: bytes) -> None:
+    done = rewrite_html(job(mixed), SITE, [])
+    assert bytes(done.message) == mixed
     assert done.events == ()
 
 
-def test_a_message_that_does_not_read_back_is_dropped(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_message_that_does_not_read_back_is_dropped(mixed: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
     real = parts.replace
 
     def damaged(message: Message, changes: object) -> Message:
@@ -254,6 +225,6 @@ def test_a_message_that_does_not_read_back_is_dropped(monkeypatch: pytest.Monkey
         return replace(made, body=made.body.replace(b"attached", b"attackid"))
 
     monkeypatch.setattr(filters.rewrite.parts, "replace", damaged)
-    done = run(MIXED, styled)
-    assert bytes(done.message) == MIXED
+    done = run(mixed, styled)
+    assert bytes(done.message) == mixed
     assert kinds(done) == [(Kind.FALLBACK, "a part was changed that nobody asked to change")]

@@ -10,45 +10,14 @@ from pathlib import Path
 import pytest
 
 from journal.drain import BATCH, IDLE, Drain, waiting
-from journal.records import CopyRecord, MessageRecord
+from journal.records import CopyRecord
 from journal.segment import frame, segment_paths
 from journal.spool import Writer
 from journal.store import JournalStore
 
 
-def settle(drain: Drain) -> int:
-    """Turns until there is nothing to do; how many records that were."""
-    total = 0
-    while found := drain.turn():
-        total += found
-    return total
-
-
-def in_store(store: JournalStore) -> list[int]:
-    return sorted(visit.number for visit in store.visits_of(["00112233445566778a"]))
-
-
-def fill(spool: Path, click, numbers: range, segment_size: int = 2_000) -> None:
-    writer = Writer(spool, "test", segment_size=segment_size)
-    for number in numbers:
-        writer.append([click(number)], durable=False)
-    writer.close()
-
-
-def test_every_kind_of_record_arrives_and_the_segment_goes(spool: Path, store: JournalStore, click) -> None:
-    message = MessageRecord(
-        id="00112233445566778a",
-        time=1,
-        login="l",
-        account="a",
-        envelope="",
-        recipient="reader@example.net",
-        queue_id="q",
-        message_id="",
-        properties=(),
-        tags=("t",),
-        decisions=(),
-    )
+def test_every_kind_of_record_arrives_and_the_segment_goes(spool: Path, store: JournalStore, click, make_message, settle) -> None:
+    message = make_message(envelope="", message_id="", properties=())
     copied = CopyRecord(message=message.id, time=2, queue_id="r", decisions=())
     writer = Writer(spool, "test")
     writer.append([message, copied, click()], durable=True)
@@ -64,7 +33,7 @@ def test_every_kind_of_record_arrives_and_the_segment_goes(spool: Path, store: J
     assert store.counts() == {"messages": 1, "copies": 1, "visits": 1}
 
 
-def test_a_segment_is_read_as_it_grows(spool: Path, store: JournalStore, click) -> None:
+def test_a_segment_is_read_as_it_grows(spool: Path, store: JournalStore, click, in_store) -> None:
     writer, drain = Writer(spool, "test"), Drain(spool, store)
     for number in range(1, 6):
         writer.append([click(number)], durable=False)
@@ -75,7 +44,7 @@ def test_a_segment_is_read_as_it_grows(spool: Path, store: JournalStore, click) 
     writer.close()
 
 
-def test_a_batch_is_bounded_and_the_oldest_come_first(spool: Path, store: JournalStore, click) -> None:
+def test_a_batch_is_bounded_and_the_oldest_come_first(spool: Path, store: JournalStore, click, settle, in_store) -> None:
     now = count(1_700_000_000)
     for first in (0, 100, 200):
         writer = Writer(spool, "test", now=lambda: float(next(now)))
@@ -98,7 +67,9 @@ def test_a_batch_has_room_for_a_full_segment(spool: Path, store: JournalStore, c
     assert Drain(spool, store).turn() == BATCH + 1  # one frame; it is not cut
 
 
-def test_what_was_deleted_does_not_come_back_with_another_drain(spool: Path, store: JournalStore, click) -> None:
+def test_what_was_deleted_does_not_come_back_with_another_drain(
+    spool: Path, store: JournalStore, click, settle, in_store
+) -> None:
     writer = Writer(spool, "test")
     writer.append([click(1)], durable=True)
     settle(Drain(spool, store))
@@ -109,7 +80,9 @@ def test_what_was_deleted_does_not_come_back_with_another_drain(spool: Path, sto
     writer.close()
 
 
-def test_a_torn_tail_is_told_and_left_behind(spool: Path, store: JournalStore, click, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_torn_tail_is_told_and_left_behind(
+    spool: Path, store: JournalStore, click, caplog: pytest.LogCaptureFixture, settle, in_store
+) -> None:
     (spool / "s.test.log").write_bytes(frame([click(1)]) + frame([click(2)])[:-1])
     settle(Drain(spool, store))
     assert in_store(store) == [1]
@@ -117,7 +90,7 @@ def test_a_torn_tail_is_told_and_left_behind(spool: Path, store: JournalStore, c
     assert "ends in an unfinished record" in caplog.text
 
 
-def test_a_torn_tail_of_a_living_writer_is_waited_for(spool: Path, store: JournalStore, click) -> None:
+def test_a_torn_tail_of_a_living_writer_is_waited_for(spool: Path, store: JournalStore, click, settle, in_store) -> None:
     path = spool / "s.test.log"
     half = frame([click(2)])
     path.write_bytes(frame([click(1)]) + half[:30])
@@ -132,7 +105,9 @@ def test_a_torn_tail_of_a_living_writer_is_waited_for(spool: Path, store: Journa
     assert list(spool.iterdir()) == []
 
 
-def test_a_damaged_segment_is_told_and_kept(spool: Path, store: JournalStore, click, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_damaged_segment_is_told_and_kept(
+    spool: Path, store: JournalStore, click, caplog: pytest.LogCaptureFixture, settle, in_store, fill
+) -> None:
     octets = bytearray(frame([click(1)]) + frame([click(2)]) + frame([click(3)]))
     octets[len(frame([click(1)])) + 20] ^= 1
     (spool / "s.test.log").write_bytes(octets)
@@ -141,14 +116,14 @@ def test_a_damaged_segment_is_told_and_kept(spool: Path, store: JournalStore, cl
     assert in_store(store) == [1]
     assert (spool / "s.test.log.damaged").read_bytes() == octets
     assert "is damaged from octet" in caplog.text
-    fill(spool, click, range(4, 6))
+    fill(spool, range(4, 6))
     settle(drain)
     assert in_store(store) == [1, 4, 5]
     assert waiting(spool, {}).aside == 1
 
 
 def test_a_record_that_is_refused_does_not_stop_the_others(
-    spool: Path, store: JournalStore, click, caplog: pytest.LogCaptureFixture
+    spool: Path, store: JournalStore, click, caplog: pytest.LogCaptureFixture, settle, in_store
 ) -> None:
     writer = Writer(spool, "test")
     for number in range(300):
@@ -164,7 +139,9 @@ def test_a_record_that_is_refused_does_not_stop_the_others(
     assert waiting(spool, {}).aside == 1
 
 
-def test_a_line_that_is_no_record_is_refused_alone(spool: Path, store: JournalStore, click, monkeypatch) -> None:
+def test_a_line_that_is_no_record_is_refused_alone(
+    spool: Path, store: JournalStore, click, monkeypatch, settle, in_store
+) -> None:
     lines = frame([click(1)]), frame([click(2)]).replace(b'"click"', b'"later"'), frame([click(3)])
     with monkeypatch.context() as patch:
         # A line as a later release may write it, in a frame as any release does.
@@ -176,7 +153,7 @@ def test_a_line_that_is_no_record_is_refused_alone(spool: Path, store: JournalSt
     assert "later" in (spool / "refused" / "s.jsonl").read_text()
 
 
-def test_a_segment_that_appears_is_never_taken_from_its_writer(spool: Path, store: JournalStore, click) -> None:
+def test_a_segment_that_appears_is_never_taken_from_its_writer(spool: Path, store: JournalStore, click, settle, in_store) -> None:
     done = threading.Event()
     failures: list[BaseException] = []
 
@@ -204,8 +181,8 @@ def test_a_segment_that_appears_is_never_taken_from_its_writer(spool: Path, stor
     assert segment_paths(spool) == []
 
 
-def test_two_drains_are_no_harm(spool: Path, store: JournalStore, click) -> None:
-    fill(spool, click, range(400))
+def test_two_drains_are_no_harm(spool: Path, store: JournalStore, settle, in_store, fill) -> None:
+    fill(spool, range(400))
     first, second = Drain(spool, store, batch=30), Drain(spool, store, batch=50)
     while first.turn() + second.turn():
         pass
@@ -215,25 +192,25 @@ def test_two_drains_are_no_harm(spool: Path, store: JournalStore, click) -> None
     assert segment_paths(spool) == []
 
 
-def test_a_spool_that_cannot_be_read_is_waited_for(tmp_path: Path, store: JournalStore, click) -> None:
+def test_a_spool_that_cannot_be_read_is_waited_for(tmp_path: Path, store: JournalStore, settle, fill) -> None:
     drain = Drain(tmp_path / "none", store)
     assert drain.turn() == 0
     assert drain.pause > IDLE
     (tmp_path / "none").mkdir()
-    fill(tmp_path / "none", click, range(3))
+    fill(tmp_path / "none", range(3))
     assert settle(drain) == 3
 
 
-def test_something_else_in_the_spool_is_left_alone(spool: Path, store: JournalStore, click) -> None:
+def test_something_else_in_the_spool_is_left_alone(spool: Path, store: JournalStore, settle, fill) -> None:
     (spool / "folder.log").mkdir()
     (spool / "notes.txt").write_text("x")
     os.mkfifo(spool / "pipe")
-    fill(spool, click, range(3))
+    fill(spool, range(3))
     assert settle(Drain(spool, store)) == 3
     assert sorted(path.name for path in spool.iterdir()) == ["folder.log", "notes.txt", "pipe"]
 
 
-def test_what_waits_is_counted(spool: Path, store: JournalStore, click) -> None:
+def test_what_waits_is_counted(spool: Path, store: JournalStore, click, settle) -> None:
     assert (waiting(spool, {}).octets, waiting(spool, {}).oldest) == (0, None)
     writer = Writer(spool, "test")
     writer.append([click(1)], durable=True)

@@ -7,7 +7,6 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -45,36 +44,10 @@ while True:
 SECONDS = 30.0
 
 
-def settle(drain: Drain) -> int:
-    """Turns until there is nothing to do; how many records that were."""
-    total = 0
-    while found := drain.turn():
-        total += found
-    return total
-
-
-def in_store(store: JournalStore) -> list[int]:
-    return sorted(visit.number for visit in store.visits_of(["00112233445566778a"]))
-
-
-def wait_for(happened: Callable[[], bool]) -> None:
-    limit = time.monotonic() + SECONDS
-    while not happened():
-        assert time.monotonic() < limit
-        time.sleep(0.02)
-
-
-def fill(spool: Path, click, numbers: range, segment_size: int = 2_000) -> None:
-    writer = Writer(spool, "test", segment_size=segment_size)
-    for number in numbers:
-        writer.append([click(number)], durable=False)
-    writer.close()
-
-
 def test_a_drain_that_is_killed_between_commit_and_removal_doubles_nothing(
-    spool: Path, store: JournalStore, url: str, click
+    spool: Path, store: JournalStore, url: str, in_store, wait_for, fill
 ) -> None:
-    fill(spool, click, range(400))
+    fill(spool, range(400))
     kills = 0
     while segment_paths(spool) and kills < 60:
         argv = (sys.executable, "-c", DRAIN, str(spool), url, str(1 + kills % 3))
@@ -86,12 +59,14 @@ def test_a_drain_that_is_killed_between_commit_and_removal_doubles_nothing(
     assert in_store(store) == list(range(400))
 
 
-def test_a_drain_that_is_killed_at_any_time_loses_nothing(spool: Path, store: JournalStore, url: str, click) -> None:
+def test_a_drain_that_is_killed_at_any_time_loses_nothing(
+    spool: Path, store: JournalStore, url: str, settle, in_store, fill
+) -> None:
     written = 0
     for attempt in range(6):
         with subprocess.Popen((sys.executable, "-c", DRAIN, str(spool), url), stdout=subprocess.PIPE) as process:
             process.stdout.readline()
-            fill(spool, click, range(written, written + 500))
+            fill(spool, range(written, written + 500))
             written += 500
             time.sleep(0.013 * attempt)
             process.send_signal(signal.SIGKILL)
@@ -100,7 +75,7 @@ def test_a_drain_that_is_killed_at_any_time_loses_nothing(spool: Path, store: Jo
 
 
 def test_a_server_that_is_away_for_a_while_is_waited_for(
-    spool: Path, postgresql, click, caplog: pytest.LogCaptureFixture
+    spool: Path, postgresql, click, caplog: pytest.LogCaptureFixture, settle, in_store, wait_for
 ) -> None:
     caplog.set_level(logging.INFO)
     url = postgresql.database()
@@ -146,12 +121,12 @@ def test_a_server_that_is_away_for_a_while_is_waited_for(
     store.close()
 
 
-def test_a_full_or_locked_database_is_waited_for(spool: Path, small_disk: Path, click) -> None:
+def test_a_full_or_locked_database_is_waited_for(spool: Path, small_disk: Path, settle, in_store, fill) -> None:
     url = f"sqlite:///{small_disk / 'journal.db'}"
     migrate(url)
     store = JournalStore(url)
     drain = Drain(spool, store)
-    fill(spool, click, range(100))
+    fill(spool, range(100))
     filler = small_disk / "filler"
     with pytest.raises(OSError, match="No space left"), filler.open("wb", buffering=0) as file:
         while True:
@@ -162,7 +137,7 @@ def test_a_full_or_locked_database_is_waited_for(spool: Path, small_disk: Path, 
     assert settle(drain) == 100
     other = sqlite3.connect(small_disk / "journal.db", isolation_level=None)
     other.execute("BEGIN IMMEDIATE")
-    fill(spool, click, range(100, 110))
+    fill(spool, range(100, 110))
     assert drain.turn() == 0
     other.execute("ROLLBACK")
     other.close()

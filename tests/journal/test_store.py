@@ -11,40 +11,13 @@ import sqlalchemy as sa
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 
-from journal.event import Decision
 from journal.migrate import current_version, migrate, wanted_version
-from journal.records import MessageRecord, VisitKind, VisitRecord
 from journal.schema import metadata
 from journal.store import JournalStore
 from policy.stores import StoreUnavailable
 from policy.stores import migrate as policy_migrate
 from policy.stores.engine import connect_engine
 
-MESSAGE = MessageRecord(
-    id="00112233445566778a",
-    time=1_700_000_000,
-    login="f" * 32,
-    account="shop",
-    envelope="Bounces@example.com",
-    recipient="Reader@Example.net",
-    queue_id="4abc",
-    message_id="<1@example.com>",
-    properties=("trackclicks", "trackopens"),
-    tags=("spring", "großer Tag 🎈"),
-    decisions=(Decision("trackclicks", "applied", "login"), Decision("inlinecss", "skipped", "rule", "no style sheet")),
-)
-CLICK = VisitRecord(
-    kind=VisitKind.CLICK,
-    message=MESSAGE.id,
-    time=1_700_000_100,
-    number=2,
-    url="https://clicks.example.com/a-x",
-    destination="https://example.com/a",
-    ip="192.0.2.0",
-    protocol="https",
-    headers="Host: clicks.example.com\nAccept: */*",
-    machine=False,
-)
 DAY = (1_699_920_000, 1_700_006_400)  # 2023-11-14, UTC
 
 
@@ -73,67 +46,67 @@ def test_several_nodes_may_migrate_at_once(url: str) -> None:
     assert current_version(url) == wanted_version()
 
 
-def test_a_database_without_the_schema_is_no_verdict_on_a_record(url: str, tmp_path: Path) -> None:
+def test_a_database_without_the_schema_is_no_verdict_on_a_record(url: str, tmp_path: Path, clicked) -> None:
     (tmp_path / "journal.db").touch()
     store = JournalStore(url)
     with pytest.raises(StoreUnavailable):
-        store.insert([("s-1", CLICK)])
+        store.insert([("s-1", clicked)])
     with pytest.raises(StoreUnavailable):
         list(store.attempts(*DAY))
     migrate(url)
-    store.insert([("s-1", CLICK)])
+    store.insert([("s-1", clicked)])
     store.close()
 
 
-def test_a_server_that_stops_is_unavailable_and_found_again(postgresql) -> None:
+def test_a_server_that_stops_is_unavailable_and_found_again(postgresql, clicked) -> None:
     url = postgresql.database()
     migrate(url)
     store = JournalStore(url)
-    store.insert([("s-1", CLICK)])
+    store.insert([("s-1", clicked)])
     postgresql.stop()
     with pytest.raises(StoreUnavailable) as caught:
-        store.insert([("s-2", CLICK)])
+        store.insert([("s-2", clicked)])
     assert "\n" not in str(caught.value)
     with pytest.raises(StoreUnavailable):
         store.counts()
     postgresql.start()
-    store.insert([("s-2", CLICK)])
+    store.insert([("s-2", clicked)])
     assert store.counts()["visits"] == 2
     store.close()
 
 
-def test_a_file_that_was_replaced_is_opened_anew(tmp_path: Path) -> None:
+def test_a_file_that_was_replaced_is_opened_anew(tmp_path: Path, clicked) -> None:
     file = tmp_path / "journal.db"
     url = f"sqlite:///{file}"
     migrate(url)
     store = JournalStore(url)
-    store.insert([("s-1", CLICK)])
+    store.insert([("s-1", clicked)])
     for path in tmp_path.glob("journal.db*"):
         path.rename(tmp_path / f"old{path.name}")
     with pytest.raises(StoreUnavailable):
-        store.insert([("s-2", CLICK)])
+        store.insert([("s-2", clicked)])
     assert not file.exists()
     migrate(url)
-    store.insert([("s-3", CLICK)])
+    store.insert([("s-3", clicked)])
     store.close()
     with sqlite3.connect(file) as connection:
         assert connection.execute("SELECT id FROM visits").fetchall() == [("s-3",)]
     connection.close()
 
 
-def test_a_locked_file_is_unavailable_for_writers_only(tmp_path: Path) -> None:
+def test_a_locked_file_is_unavailable_for_writers_only(tmp_path: Path, clicked) -> None:
     url = f"sqlite:///{tmp_path / 'journal.db'}"
     migrate(url)
     store = JournalStore(url)
-    store.insert([("s-1", CLICK)])
+    store.insert([("s-1", clicked)])
     other = sqlite3.connect(tmp_path / "journal.db", isolation_level=None)
     other.execute("BEGIN EXCLUSIVE")
     with pytest.raises(StoreUnavailable, match="locked"):
-        store.insert([("s-2", CLICK)])
+        store.insert([("s-2", clicked)])
     assert store.counts()["visits"] == 1
     other.execute("COMMIT")
     other.close()
-    store.insert([("s-2", CLICK)])
+    store.insert([("s-2", clicked)])
     store.close()
 
 
@@ -142,12 +115,12 @@ def test_only_the_owner_reads_the_file(tmp_path: Path) -> None:
     assert (tmp_path / "journal.db").stat().st_mode & 0o777 == 0o600
 
 
-def test_an_error_names_nobody(url: str) -> None:
+def test_an_error_names_nobody(url: str, mailed) -> None:
     migrate(url)
     with connect_engine(url).begin() as connection:
         connection.execute(sa.text("DROP TABLE messages"))
     store = JournalStore(url)
     with pytest.raises(StoreUnavailable) as caught:
-        store.insert([("", replace(MESSAGE, recipient="canary@example.net"))])
+        store.insert([("", replace(mailed, recipient="canary@example.net"))])
     store.close()
     assert "canary" not in str(caught.value)

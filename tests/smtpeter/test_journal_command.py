@@ -10,94 +10,47 @@ import sys
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pytest
 
-from journal.records import MessageRecord, VisitKind, VisitRecord
 from journal.spool import Writer
 from journal.store import JournalStore
-from smtpeter import database
 from smtpeter.__main__ import run
 from smtpeter.settings import Settings
 
 NOON = 1_700_049_600  # 2023-11-15 12:00:00 UTC
-MESSAGE = MessageRecord(
-    id="00112233445566778a",
-    time=NOON,
-    login="f" * 32,
-    account="shop",
-    envelope="bounces@example.com",
-    recipient="reader@example.net",
-    queue_id="4abc",
-    message_id="<1@example.com>",
-    properties=("trackclicks",),
-    tags=("spring", "sale"),
-    decisions=(),
-)
-CLICK = VisitRecord(
-    kind=VisitKind.CLICK,
-    message=MESSAGE.id,
-    time=NOON + 60,
-    number=1,
-    url="https://clicks.example.com/a-x",
-    destination="https://example.com/a",
-    ip="192.0.2.0",
-    protocol="https",
-    headers="Host: clicks.example.com\nUser-Agent: =cmd",
-    machine=False,
-)
-OPEN = replace(CLICK, kind=VisitKind.OPEN, time=NOON + 30, number=0, destination="", machine=True)
-SECONDS = 30.0
 
 
 @pytest.fixture
-def settings(tmp_path: Path) -> Settings:
-    found = Settings(data=tmp_path / "data")
-    database.prepare(found)
-    return found
+def smtpeter(smtpeter: Callable[..., str], settings: Settings) -> Callable[..., str]:
+    """Runs a subcommand of `smtpeter journal`."""
+    return partial(smtpeter, "journal")
 
 
 @pytest.fixture
-def store(settings: Settings) -> JournalStore:
-    found = database.open_journal(settings)
-    yield found
-    found.close()
-
-
-@pytest.fixture
-def smtpeter(settings: Settings, capfd: pytest.CaptureFixture[str]) -> Callable[..., str]:
-    def command(*words: str, status: int = 0) -> str:
-        capfd.readouterr()
-        assert run(["--data", str(settings.data), "journal", *words]) == status
-        out, err = capfd.readouterr()
-        if status == 2:
-            assert err.startswith("smtpeter: ")
-            assert err.count("\n") == 1
-            return err
-        return out
-
-    return command
-
-
-@pytest.fixture
-def filled(store: JournalStore) -> JournalStore:
-    store.insert([("", MESSAGE), ("s-1", CLICK), ("s-2", OPEN), ("s-3", replace(CLICK, time=NOON + 86_400, machine=True))])
+def filled(store: JournalStore, mailed, clicked, opened) -> JournalStore:
+    store.insert([("", mailed), ("s-1", clicked), ("s-2", opened), ("s-3", replace(clicked, time=NOON + 86_400, machine=True))])
     return store
 
 
-def test_a_day_is_exported(smtpeter, filled: JournalStore) -> None:
+def test_a_day_is_exported(smtpeter, filled: JournalStore, mailed, clicked) -> None:
     ((*row,),) = csv.reader(io.StringIO(smtpeter("export", "--type", "attempts", "--date", "2023-11-15")))
-    assert row == [MESSAGE.id, "2023-11-15 12:00:00", MESSAGE.envelope, MESSAGE.recipient, "trackclicks", "spring;sale", "0"]
+    assert row == [mailed.id, "2023-11-15 12:00:00", mailed.envelope, mailed.recipient, "trackclicks", "spring;sale", "0"]
     (click,) = json.loads(smtpeter("export", "--type", "clicks", "--date", "2023-11-15", "--format", "json"))
-    assert (click["destination"], click["recipient"], click["headers"]) == (CLICK.destination, MESSAGE.recipient, CLICK.headers)
+    assert (click["destination"], click["recipient"], click["headers"]) == (
+        clicked.destination,
+        mailed.recipient,
+        clicked.headers,
+    )
     assert "<protocol>https</protocol>" in smtpeter("export", "--type", "opens", "--date", "2023-11-15", "--format", "xml")
     assert smtpeter("export", "--type", "opens", "--date", "2023-11-14") == ""
     assert smtpeter("export", "--type", "opens", "--date", "2023-11-14", "--header").startswith("id,time,headers,ip,protocol,")
 
 
-def test_machines_can_be_left_out(smtpeter, filled: JournalStore) -> None:
-    assert smtpeter("export", "--type", "clicks", "--date", "2023-11-16").count(MESSAGE.id) == 1
+def test_machines_can_be_left_out(smtpeter, filled: JournalStore, mailed) -> None:
+    assert smtpeter("export", "--type", "clicks", "--date", "2023-11-16").count(mailed.id) == 1
     assert smtpeter("export", "--type", "clicks", "--date", "2023-11-16", "--people") == ""
 
 
@@ -114,11 +67,11 @@ def test_an_export_into_a_file(smtpeter, filled: JournalStore, tmp_path: Path) -
 
 
 def test_an_export_that_fails_leaves_the_file_as_it_was(
-    smtpeter, settings: Settings, filled: JournalStore, tmp_path: Path
+    smtpeter, settings: Settings, filled: JournalStore, tmp_path: Path, clicked
 ) -> None:
     file = tmp_path / "out"
     file.write_text("of yesterday")
-    filled.insert((f"t-{number}", replace(CLICK, headers="x" * 5_000)) for number in range(500))
+    filled.insert((f"t-{number}", replace(clicked, headers="x" * 5_000)) for number in range(500))
     filled.close()
     content = bytearray((settings.data / "journal.db").read_bytes())
     content[len(content) // 2 :] = bytes(len(content) - len(content) // 2)
@@ -130,14 +83,14 @@ def test_an_export_that_fails_leaves_the_file_as_it_was(
     assert not list(tmp_path.glob(".out*"))
 
 
-def test_a_long_export_shows_how_far_it_is_where_somebody_looks(settings: Settings, store: JournalStore) -> None:
-    store.insert((f"s-{number}", CLICK) for number in range(21_000))
+def test_a_long_export_shows_how_far_it_is_where_somebody_looks(settings: Settings, store: JournalStore, mailed, clicked) -> None:
+    store.insert((f"s-{number}", clicked) for number in range(21_000))
     words = ("journal", "export", "--type", "clicks", "--date", "2023-11-15")
     argv = (sys.executable, "-m", "smtpeter", "--data", str(settings.data), *words)
     leader, follower = pty.openpty()
     with subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=follower, env={**os.environ, "TERM": "xterm"}) as process:
         os.close(follower)
-        assert process.stdout.read().count(MESSAGE.id.encode()) == 21_000
+        assert process.stdout.read().count(mailed.id.encode()) == 21_000
         assert b"exporting" in os.read(leader, 10_000)
     os.close(leader)
     assert process.returncode == 0
@@ -170,9 +123,9 @@ def test_days_at_both_ends_of_the_calendar(smtpeter) -> None:
     assert smtpeter("export", "--type", "opens", "--date", "9999-12-31") == ""
 
 
-def test_old_records_are_pruned(smtpeter, filled: JournalStore) -> None:
+def test_old_records_are_pruned(smtpeter, filled: JournalStore, mailed) -> None:
     now = int(time.time())
-    filled.insert([("", replace(MESSAGE, id="new", time=now - 3 * 86_400 - 60))])
+    filled.insert([("", replace(mailed, id="new", time=now - 3 * 86_400 - 60))])
     assert smtpeter("prune", "--days", "0") == "nothing is removed: 0 days means for ever\n"
     assert smtpeter("prune").startswith("4 records from before ")  # 365 days, the default
     assert smtpeter("prune", "--days", "4").startswith("0 records")
@@ -189,16 +142,16 @@ def test_a_recipient_is_forgotten(smtpeter, filled: JournalStore, monkeypatch: p
     assert sum(filled.counts().values()) == 0
 
 
-def test_who_is_forgotten_may_still_be_in_the_spool(smtpeter, settings: Settings) -> None:
+def test_who_is_forgotten_may_still_be_in_the_spool(smtpeter, settings: Settings, mailed) -> None:
     writer = Writer(settings.spool, "test")
-    writer.append([MESSAGE], durable=True)
+    writer.append([mailed], durable=True)
     assert "do this again" in smtpeter("delete", "reader@example.net", "--yes")
     writer.close()
 
 
-def test_the_state_is_shown(smtpeter, settings: Settings, filled: JournalStore) -> None:
+def test_the_state_is_shown(smtpeter, settings: Settings, filled: JournalStore, clicked) -> None:
     writer = Writer(settings.spool, "test")
-    writer.append([CLICK], durable=True)
+    writer.append([clicked], durable=True)
     found = json.loads(smtpeter("status", "--json"))
     octets = sum(path.stat().st_size for path in settings.spool.iterdir())
     assert found == {

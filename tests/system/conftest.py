@@ -253,6 +253,17 @@ def wait_for(condition: Callable[[], Any], what: str) -> Any:
 
 
 @pytest.fixture(scope="session")
+def several() -> bytes:
+    """A message with two links, to two readers and a blind one."""
+    return (
+        b"From: News <news@example.com>\r\nTo: anna@example.net, bob@example.org\r\nBcc: hidden@example.net\r\n"
+        b"Subject: several\r\nX-SMTPeter-Tags: spring\r\nMIME-Version: 1.0\r\nContent-Type: text/html; charset=utf-8\r\n\r\n"
+        b'<html><body><p><a href="https://www.example.com/offer?a=1">offer</a> <a href="https://www.example.com/">home</a></p>'
+        b"</body></html>\r\n"
+    )
+
+
+@pytest.fixture(scope="session")
 def wait() -> Callable[[Callable[[], Any], str], Any]:
     return wait_for
 

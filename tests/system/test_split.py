@@ -12,17 +12,12 @@ import pytest
 pytestmark = pytest.mark.system
 
 THREE = ("anna@example.net", "bob@example.org", "hidden@example.net")
-HTML = b'<html><body><p><a href="https://www.example.com/offer?a=1">offer</a> <a href="https://www.example.com/">home</a></p></body></html>'
-MESSAGE = b"""\
-From: News <news@example.com>\r
-To: anna@example.net, bob@example.org\r
-Bcc: hidden@example.net\r
-Subject: several\r
-X-SMTPeter-Tags: spring\r
-MIME-Version: 1.0\r
-Content-Type: text/html; charset=utf-8\r
-\r
-""" + HTML + b"\r\n"  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def page(several: bytes) -> bytes:
+    """The HTML of that message."""
+    return several.partition(b"\r\n\r\n")[2].removesuffix(b"\r\n")
 
 
 @pytest.fixture(scope="module")
@@ -31,8 +26,8 @@ def tracking(service):
     return service.login("trackclicks=true", "trackopens=true")
 
 
-def test_each_recipient_gets_one_copy_with_identifiers_of_his_own(service, tracking) -> None:
-    queue_id = service.send(tracking, MESSAGE, THREE)
+def test_each_recipient_gets_one_copy_with_identifiers_of_his_own(service, tracking, several: bytes) -> None:
+    queue_id = service.send(tracking, several, THREE)
     copies = service.copies(queue_id, 3)
     assert sorted(copy.recipient for copy in copies) == sorted(THREE)
     assert {len(copy.identifiers) for copy in copies} == {3}  # two links and the pixel
@@ -44,9 +39,9 @@ def test_each_recipient_gets_one_copy_with_identifiers_of_his_own(service, track
     assert " recipients=3 split=yes " in service.events(queue_id)[0]
 
 
-def test_the_journal_has_each_recipient_once(service, tracking, wait) -> None:
+def test_the_journal_has_each_recipient_once(service, tracking, wait, several: bytes) -> None:
     people = tuple(f"journal{number}@example.net" for number in range(3))
-    queue_id = service.send(tracking, MESSAGE, people)
+    queue_id = service.send(tracking, several, people)
     service.copies(queue_id, 3)
     day = datetime.now(UTC).strftime("%Y-%m-%d")
 
@@ -61,22 +56,22 @@ def test_the_journal_has_each_recipient_once(service, tracking, wait) -> None:
     assert life.count("trackclicks applied (login)") == life.count("trackopens applied (login)") == 3
 
 
-def test_nothing_of_the_way_to_the_copies_is_left_in_them(service, tracking) -> None:
-    for copy in service.copies(service.send(tracking, MESSAGE, THREE), 3):
+def test_nothing_of_the_way_to_the_copies_is_left_in_them(service, tracking, page: bytes, several: bytes) -> None:
+    for copy in service.copies(service.send(tracking, several, THREE), 3):
         assert b"x-smtpeter" not in copy.raw.lower()
-        assert re.sub(rb'https://clicks\.[^/]+(/[^"?]*)-[^"?]+', rb"https://www.example.com\1", copy.body).startswith(HTML[:-14])
+        assert re.sub(rb'https://clicks\.[^/]+(/[^"?]*)-[^"?]+', rb"https://www.example.com\1", copy.body).startswith(page[:-14])
 
 
-def test_who_is_a_blind_recipient_stands_in_no_other_copy(service, tracking) -> None:
+def test_who_is_a_blind_recipient_stands_in_no_other_copy(service, tracking, several: bytes) -> None:
     blind = ("hidden@example.net", "hidden2@example.org", "visible@example.net")
-    for copy in service.copies(service.send(tracking, MESSAGE, blind), 3):
+    for copy in service.copies(service.send(tracking, several, blind), 3):
         header = copy.header.replace(b"anna@example.net, bob@example.org", b"")
         assert [name for name in blind if name.encode() in header] == [copy.recipient]
         assert header.count(copy.recipient.encode()) == 1  # the trace field of his own copy
         assert b"\r\nbcc:" not in copy.header.lower()
 
 
-def test_the_envelope_of_each_survives(service, tracking, wait) -> None:
+def test_the_envelope_of_each_survives(service, tracking, wait, several: bytes) -> None:
     with service.client(tracking) as client:
         steps = (
             "MAIL FROM:<news@example.com> RET=HDRS ENVID=QQ+2B314 BODY=8BITMIME SMTPUTF8",
@@ -89,7 +84,7 @@ def test_the_envelope_of_each_survives(service, tracking, wait) -> None:
             client.send(step.encode() + b"\r\n")
             assert client.getreply()[0] == 250
         assert client.docmd("DATA")[0] == 354
-        client.send(MESSAGE.replace(b"several", "für Jürgen".encode()) + b".\r\n")
+        client.send(several.replace(b"several", "für Jürgen".encode()) + b".\r\n")
         code, text = client.getreply()
         assert code == 250
     queue_id = text.decode().rpartition(" ")[2]
@@ -108,20 +103,20 @@ def test_the_envelope_of_each_survives(service, tracking, wait) -> None:
     assert {'"with blank"@example.net', "jürgen@example.org"} < options.keys()
 
 
-def test_the_null_sender_stays_null(service, tracking) -> None:
-    queue_id = service.send(tracking, MESSAGE, THREE, mail_from="")
+def test_the_null_sender_stays_null(service, tracking, several: bytes) -> None:
+    queue_id = service.send(tracking, several, THREE, mail_from="")
     assert {copy.envelope["mail_from"] for copy in service.copies(queue_id, 3)} == {""}
 
 
-def test_the_log_names_the_client_and_the_first_queue_id(service, tracking) -> None:
-    queue_id = service.send(tracking, MESSAGE, THREE)
+def test_the_log_names_the_client_and_the_first_queue_id(service, tracking, several: bytes) -> None:
+    queue_id = service.send(tracking, several, THREE)
     service.copies(queue_id, 3)
     assert all("orig_client=localhost[127.0.0.1]" in line for line in service.passed_on(queue_id))
     assert "loops back" not in service.mail_log
 
 
-def test_addresses_that_are_written_differently_are_one_person(service, tracking) -> None:
-    queue_id = service.send(tracking, MESSAGE, ("Anna@example.net", "other@example.net", '"anna"@EXAMPLE.net'))
+def test_addresses_that_are_written_differently_are_one_person(service, tracking, several: bytes) -> None:
+    queue_id = service.send(tracking, several, ("Anna@example.net", "other@example.net", '"anna"@EXAMPLE.net'))
     copies = service.copies(queue_id, 2)
     people = {copy.recipient.lower(): copy.identifiers for copy in copies}
     assert {copy.identifiers for copy in copies} == set(people.values())
@@ -139,8 +134,8 @@ def test_addresses_that_are_written_differently_are_one_person(service, tracking
     ],
     ids=["no feature", "same for all", "one recipient", "one person", "switched off"],
 )
-def test_without_need_nothing_is_split(service, options, field: bytes, recipients: tuple[str, ...]) -> None:
-    queue_id = service.send(service.login(*options), field + MESSAGE, recipients)
+def test_without_need_nothing_is_split(service, options, field: bytes, recipients: tuple[str, ...], several: bytes) -> None:
+    queue_id = service.send(service.login(*options), field + several, recipients)
     left = service.captured(queue_id)
     assert {one["address"].lower() for one in left.envelope["rcpt_to"]} == {name.lower() for name in recipients}
     assert service.passed_on(queue_id) == []
@@ -148,23 +143,23 @@ def test_without_need_nothing_is_split(service, options, field: bytes, recipient
     assert service.signed(left)
 
 
-def test_the_field_of_one_message_is_enough(service) -> None:
-    queue_id = service.send(service.login(), b"X-SMTPeter-TrackClicks: yes\r\n" + MESSAGE, THREE)
+def test_the_field_of_one_message_is_enough(service, several: bytes) -> None:
+    queue_id = service.send(service.login(), b"X-SMTPeter-TrackClicks: yes\r\n" + several, THREE)
     assert len(frozenset().union(*(copy.identifiers for copy in service.copies(queue_id, 3)))) == 6
 
 
 @pytest.mark.parametrize("field", [b"X-SMTPeter-Job: AAAA\r\n", b"x-smtpeter-job: QUFB\r\nX-SMTPeter-Job:\r\n x\r\n"])
-def test_what_a_client_writes_splits_nothing_and_does_not_leave(service, login, tracking, field: bytes) -> None:
-    queue_id = service.send(login, field + MESSAGE, THREE)
+def test_what_a_client_writes_splits_nothing_and_does_not_leave(service, login, tracking, field: bytes, several: bytes) -> None:
+    queue_id = service.send(login, field + several, THREE)
     assert b"x-smtpeter" not in service.captured(queue_id).raw.lower()
     assert service.passed_on(queue_id) == []
-    copies = service.copies(service.send(tracking, field + MESSAGE, THREE), 3)
+    copies = service.copies(service.send(tracking, field + several, THREE), 3)
     assert not [copy for copy in copies if b"x-smtpeter" in copy.raw.lower()]
 
 
-def test_a_hundred_recipients_get_a_hundred_different_copies(service, tracking) -> None:
+def test_a_hundred_recipients_get_a_hundred_different_copies(service, tracking, several: bytes) -> None:
     recipients = tuple(f"reader{number}@example.net" for number in range(100))
-    queue_id = service.send(tracking, MESSAGE, recipients)
+    queue_id = service.send(tracking, several, recipients)
     copies = service.copies(queue_id, 100)
     assert {copy.recipient for copy in copies} == set(recipients)
     assert len(frozenset().union(*(copy.identifiers for copy in copies))) == 300
@@ -173,35 +168,35 @@ def test_a_hundred_recipients_get_a_hundred_different_copies(service, tracking) 
     assert len(used) > 50  # sessions to the second listener are used again
 
 
-def test_all_tags_a_message_may_have_reach_the_copies(service, tracking) -> None:
+def test_all_tags_a_message_may_have_reach_the_copies(service, tracking, several: bytes) -> None:
     tags = ", ".join(f"{number:02}" + "ü" * 126 for number in range(50))
-    queue_id = service.send(tracking, b"X-SMTPeter-Tags: " + tags.encode().replace(b", ", b",\r\n ") + b"\r\n" + MESSAGE, THREE)
+    queue_id = service.send(tracking, b"X-SMTPeter-Tags: " + tags.encode().replace(b", ", b",\r\n ") + b"\r\n" + several, THREE)
     assert len(service.copies(queue_id, 3)) == 3
     (line,) = {line.partition(" tags=")[2] for line in service.log.splitlines() if f"copy_of={queue_id} " in line}
     assert line.count(r"\u{fc}") == 50 * 126
 
 
-def test_odd_mail_is_split_as_well(service, tracking, transaction) -> None:
+def test_odd_mail_is_split_as_well(service, tracking, transaction, page: bytes) -> None:
     """A ticket is bound to the fields and the body, so nothing in them may change on the way to the second listener."""
     plain = b"From: news@example.com\r\nMIME-Version: 1.0\r\nContent-Type: text/html\r\n"
     odd = {
-        "no end of line": plain + b"\r\n" + HTML,
+        "no end of line": plain + b"\r\n" + page,
         "empty body": plain + b"\r\n",
-        "no header at all": b"\r\n" + HTML,
-        "line that is no field": plain + b"this is no field\r\n\r\n" + HTML,
-        "blank before the colon": plain + b"X-Odd : a  b\t\r\nX-Empty:\r\nX-Blank: \r\n\r\n" + HTML,
-        "odd folds": plain + b"X-Fold:\r\n  a\r\n\t \r\n b\r\nSubject:  two \t blanks \r\n\r\n" + HTML,
-        "raw 8 bit": plain + b"Subject: \xe4\xf6\xff\r\n\r\n" + HTML + b"\xe9\r\n",
-        "long lines": plain + b"X-Long: " + b"a" * 5000 + b" " + b"b" * 5000 + b"\r\n\r\n" + HTML + b"c" * 100_000 + b"\r\n",
-        "bare ends of line": plain + b"Subject: a\rb\r\n\r\n" + HTML + b"\ra\nb\r\n",
-        "NUL": plain + b"Subject: a\0b\r\n\r\n" + HTML + b"\0\r\n",
-        "dots": plain + b"\r\n.\r\n..\r\n.x\r\n" + HTML + b"\r\n.\r\n",
+        "no header at all": b"\r\n" + page,
+        "line that is no field": plain + b"this is no field\r\n\r\n" + page,
+        "blank before the colon": plain + b"X-Odd : a  b\t\r\nX-Empty:\r\nX-Blank: \r\n\r\n" + page,
+        "odd folds": plain + b"X-Fold:\r\n  a\r\n\t \r\n b\r\nSubject:  two \t blanks \r\n\r\n" + page,
+        "raw 8 bit": plain + b"Subject: \xe4\xf6\xff\r\n\r\n" + page + b"\xe9\r\n",
+        "long lines": plain + b"X-Long: " + b"a" * 5000 + b" " + b"b" * 5000 + b"\r\n\r\n" + page + b"c" * 100_000 + b"\r\n",
+        "bare ends of line": plain + b"Subject: a\rb\r\n\r\n" + page + b"\ra\nb\r\n",
+        "NUL": plain + b"Subject: a\0b\r\n\r\n" + page + b"\0\r\n",
+        "dots": plain + b"\r\n.\r\n..\r\n.x\r\n" + page + b"\r\n.\r\n",
         "resent": plain
         + b"Resent-From: x@example.com\r\nResent-Bcc: y@example.com\r\nReturn-Path: <z@example.com>\r\n\r\n"
-        + HTML,
-        "many ends": plain + b"\r\n" + HTML + b"\r\n\r\n\r\n\r\n",
-        "mailbox": b"From news@example.com Mon Feb  2 10:00:00 2026\r\n" + plain + b"\r\n" + HTML,
-        "received before": b"Received: from a by b; Mon, 2 Feb 2026 10:00:00 +0000\r\n" + plain + b"\r\n" + HTML,
+        + page,
+        "many ends": plain + b"\r\n" + page + b"\r\n\r\n\r\n\r\n",
+        "mailbox": b"From news@example.com Mon Feb  2 10:00:00 2026\r\n" + plain + b"\r\n" + page,
+        "received before": b"Received: from a by b; Mon, 2 Feb 2026 10:00:00 +0000\r\n" + plain + b"\r\n" + page,
     }
     folders = [Path(path) / "test" / "test_email" / "data" for path in sys.path]
     for file in (file for folder in folders if folder.is_dir() for file in sorted(folder.glob("msg_*.txt"))):

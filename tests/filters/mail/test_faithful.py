@@ -10,37 +10,8 @@ from filters.mail import parts
 from filters.mail.faithful import Unsound, check_faithful
 from filters.mail.message import Field, Message
 
-MIXED = b"""\
-From: news@example.com\r
-MIME-Version: 1.0\r
-Content-Type: multipart/mixed; boundary="m"\r
-\r
-preamble\r
---m\r
-Content-Type: multipart/alternative; boundary="a"\r
-\r
---a\r
-Content-Type: text/plain; charset=utf-8\r
-Content-Transfer-Encoding: 8bit\r
-\r
-<b>gr\xc3\xbcn</b>\r
---a\r
-Content-Type: text/html; charset=utf-8\r
-Content-Transfer-Encoding: 8bit\r
-\r
-<b>gr\xc3\xbcn</b>\r
---a--\r
---m\r
-Content-Type: text/html\r
-Content-Disposition: attachment; filename=a.html\r
-\r
-<b>attached</b>\r
---m--\r
-epilogue\r
-"""
 
-
-def changed(body: bytes = MIXED, content: bytes = "<i>grün</i>".encode()):
+def changed(body: bytes, content: bytes = "<i>grün</i>".encode()):
     """A message, its structure, and the same with its shown HTML changed as it should be."""
     before = Message.parse(body)
     structure = parts.scan(before)
@@ -62,8 +33,8 @@ def changed(body: bytes = MIXED, content: bytes = "<i>grün</i>".encode()):
         lambda body: body.replace(b"epilogue", b"epilog"),
     ],
 )
-def test_every_undeclared_change_is_found(damage) -> None:
-    before, structure, after, changes = changed()
+def test_every_undeclared_change_is_found(mixed: bytes, damage) -> None:
+    before, structure, after, changes = changed(mixed)
     check_faithful(before, structure, after, changes)
     assert damage(after.body) != after.body
     with pytest.raises(Unsound):
@@ -71,9 +42,9 @@ def test_every_undeclared_change_is_found(damage) -> None:
 
 
 @given(st.data())
-def test_no_byte_of_the_body_can_be_other_than_declared(data) -> None:
+def test_no_byte_of_the_body_can_be_other_than_declared(mixed: bytes, data) -> None:
     """Any one byte changed, taken out or put in: either it is found, or the parts and their headers say the same."""
-    before, structure, after, changes = changed()
+    before, structure, after, changes = changed(mixed)
     place = data.draw(st.integers(0, len(after.body) - 1))
     byte = data.draw(st.sampled_from([b"", b"x", b"-", b"\r\n", b"=", b" ", b";", b"\0", after.body[place : place + 1] * 2]))
     damaged = replace(after, body=after.body[:place] + byte + after.body[place + 1 :])
@@ -102,8 +73,8 @@ FIELDS = {
 
 
 @pytest.mark.parametrize("damage", FIELDS.values(), ids=FIELDS.keys())
-def test_a_header_field_that_was_changed_is_found(damage) -> None:
-    before, structure, after, changes = changed()
+def test_a_header_field_that_was_changed_is_found(mixed: bytes, damage) -> None:
+    before, structure, after, changes = changed(mixed)
     with pytest.raises(Unsound, match="a header field was changed"):
         check_faithful(before, structure, replace(after, fields=damage(after.fields)), changes)
 
@@ -124,15 +95,15 @@ def test_only_fields_of_the_transfer_encoding_may_come() -> None:
         check_faithful(before, structure, replace(after, fields=after.fields[:-2]), changes)
 
 
-def test_a_change_that_was_not_made_is_found() -> None:
-    before, structure, _, changes = changed()
+def test_a_change_that_was_not_made_is_found(mixed: bytes) -> None:
+    before, structure, _, changes = changed(mixed)
     with pytest.raises(Unsound, match="does not read back"):
         check_faithful(before, structure, before, changes)
     check_faithful(before, structure, before, {})
 
 
-def test_a_part_that_is_no_more_is_found() -> None:
-    before, structure, after, changes = changed()
+def test_a_part_that_is_no_more_is_found(mixed: bytes) -> None:
+    before, structure, after, changes = changed(mixed)
     without = after.body[: after.body.index(b"--m\r\nContent-Type: text/html")] + b"--m--\r\nepilogue\r\n"
     with pytest.raises(Unsound, match="the parts are not those"):
         check_faithful(before, structure, replace(after, body=without), changes)

@@ -1,6 +1,7 @@
 """Parts taken out of messages: what is left, byte for byte and as Python's own parser reads it, and what is refused."""
 
 import time
+from collections.abc import Collection
 from dataclasses import dataclass, replace
 from email import message_from_bytes
 from pathlib import Path
@@ -14,6 +15,7 @@ from filters.mail.message import Field, Message
 from filters.mail.parts import content, scan
 from filters.mail.remainder import check_removed
 from filters.mail.removal import removable, remove
+from filters.mail.structure import Part, Structure
 
 HTML = b"Content-Type: text/html\r\n\r\n<p>\r\n"
 TEXT = b"Content-Type: text/plain\r\n\r\nx\r\n"
@@ -45,10 +47,15 @@ def message(raw: bytes) -> Message:
     return Message.parse(b"From: a@example.com\r\nMIME-Version: 1.0\r\n" + raw + b"\r\n")
 
 
+def chosen(before: Message, names: Collection[str]) -> tuple[Structure, list[Part]]:
+    """The structure of a message, and its parts with these Content-IDs."""
+    structure = scan(before)
+    return structure, [part for part in structure.leaves if part.content_id in names]
+
+
 def without(before: Message, *names: str) -> Message:
     """The message without the parts of these Content-IDs, checked."""
-    structure = scan(before)
-    removed = [part for part in structure.leaves if part.content_id in names]
+    structure, removed = chosen(before, names)
     assert len(removed) == len(names)
     after = remove(before, structure, removed)
     check_removed(before, structure, after, removed)
@@ -261,8 +268,7 @@ def test_start_that_is_not_there_or_in_doubt_makes_the_first_part_the_one() -> N
 )
 def test_parts_are_changed_in_the_same_go(raw: bytes, names: list[str], new: bytes) -> None:
     before = message(raw)
-    structure = scan(before)
-    removed = [part for part in structure.leaves if part.content_id in names]
+    structure, removed = chosen(before, names)
     changes = {part: new for part in structure.leaves if part.content_type == "text/html"}
     after = remove(before, structure, removed, changes)
     check_removed(before, structure, after, removed, changes)
@@ -316,8 +322,7 @@ def large() -> tuple[Message, Message, list[str]]:
 @pytest.mark.parametrize(("old", "new"), DAMAGE.values(), ids=DAMAGE.keys())
 def test_the_check_finds_damage(old: bytes, new: bytes) -> None:
     before, after, names = large()
-    structure = scan(before)
-    removed = [part for part in structure.leaves if part.content_id in names]
+    structure, removed = chosen(before, names)
     assert old in after.body
     with pytest.raises(Unsound):
         check_removed(before, structure, replace(after, body=after.body.replace(old, new)), removed)
@@ -345,8 +350,7 @@ def test_the_check_finds_damage_in_the_header(raw: bytes, fields) -> None:
 
 def test_the_check_finds_what_is_left_and_what_is_missing() -> None:
     before, after, names = large()
-    structure = scan(before)
-    removed = [part for part in structure.leaves if part.content_id in names]
+    structure, removed = chosen(before, names)
     for wrong in (removed[1:], [*removed, structure.leaves[-1]], []):
         with pytest.raises(Unsound):
             check_removed(before, structure, after, wrong)

@@ -1,6 +1,5 @@
 """The contract of LoginStore and AdminStore, run on every store there is."""
 
-import threading
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -160,23 +159,14 @@ def test_a_click_host_is_changed_of_one_domain(filled: AdminStore) -> None:
     assert filled.domains() == (replace(DOMAIN, clicks=""), other)
 
 
-def test_several_threads_read_and_write_at_once(filled: AdminStore) -> None:
-    failures: list[BaseException] = []
-
+def test_several_threads_read_and_write_at_once(filled: AdminStore, in_threads) -> None:
     def work(number: int) -> None:
         try:
             for step in range(10):
                 filled.set_label(LOGIN.name, f"{number}.{step}")
                 assert filled.login(LOGIN.name).label.count(".") == 1
-        except BaseException as error:
-            failures.append(error)
         finally:
             filled.close()
 
-    threads = [threading.Thread(target=work, args=(number,)) for number in range(4)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert failures == []
+    in_threads(work)
     assert filled.login(LOGIN.name).label.endswith(".9")
