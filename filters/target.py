@@ -20,6 +20,7 @@ _WEB = re.compile(r"https?:", re.IGNORECASE)
 _PARTS = re.compile(r"(https?://)([^/?#]*)(.*)", re.IGNORECASE | re.DOTALL)
 _AUTHORITY = re.compile(r"(?:([A-Za-z0-9][A-Za-z0-9._-]*)|(\[[0-9A-Fa-f:.]+\])|([^\x00-\x20%@:\[\]]+))(:[0-9]{1,5})?")
 _FORBIDDEN = re.compile(r"[\x00-\x1f\x7f\\]")
+_HALF = re.compile(r"[\ud800-\udfff]")  # half a character: an octet of a command line that is no UTF-8
 # Another program may be meant to fill these in, and could not see them behind a seal.
 _PLACEHOLDER = re.compile(r"\{[{%$]|[$#]\{|\*\||\[\[|%%|<%")
 
@@ -62,7 +63,7 @@ def _unusual(value: str, *, unicode: bool) -> str | None:
         return None
     if _FORBIDDEN.search(url):
         raise Untracked("a backslash or control character in the address")
-    if not url.isascii() and not unicode:
+    if not url.isascii() and (not unicode or _HALF.search(url)):
         raise Untracked("an address that is not ASCII, in a character set other than UTF-8")
     parts = _PARTS.fullmatch(url)
     if parts is None:

@@ -66,6 +66,7 @@ class Drain:
         self._paths: deque[Path] = deque()
         self._drained: dict[str, int] = {}  # by segment, as the database knows it
         self._gone: list[str] = []  # removed segments that the database still has notes of
+        self._aside: set[str] = set()  # lines set aside that the database does not know to be read
         self._away = False
         self._unreadable: set[Path] = set()
 
@@ -146,6 +147,7 @@ class Drain:
         if batch.entries or batch.drained or self._gone:
             self._store.insert(batch.entries, batch.drained, self._gone)
             self._gone.clear()
+            self._aside.clear()
 
     def _commit_in_parts(self, entries: Sequence[tuple[str, Record]], batch: _Batch) -> None:
         """Halves until the records that the database refuses stand alone; those go to `batch.refused`."""
@@ -165,12 +167,15 @@ class Drain:
         folder = self._folder / REFUSED
         folder.mkdir(mode=0o700, exist_ok=True)
         for identifier, line, reason in refused:
+            if identifier in self._aside:
+                continue  # read again because the database was away
             path = folder / f"{identifier.partition('-')[0]}.jsonl"
             kept = {"id": identifier, "reason": reason, "line": line.decode("utf-8", "backslashreplace")}
             with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600), "ab") as file:  # noqa: PTH123
                 file.write(json.dumps(kept).encode() + b"\n")
                 file.flush()
                 os.fsync(file.fileno())
+            self._aside.add(identifier)
             _log.error("record %s is refused and kept in %s: %s", identifier, path, shown(reason))
 
     def _retire(self, path: Path) -> None:

@@ -1,6 +1,7 @@
 """What the command prints: tables for people, JSON for programs."""
 
 import json
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Annotated, Any
@@ -17,6 +18,10 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of text
 console = Console(width=10_000, markup=False, highlight=False, emoji=False, soft_wrap=True)
 
 
+# What stands for an octet that is no UTF-8 (PEP 383): JSON can write it, a terminal cannot.
+_ESCAPED_OCTET = re.compile("[\ud800-\udfff]")
+
+
 def utc(seconds: int) -> str:
     """A time for the reader: UTC, to the second."""
     return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%d %H:%M:%S")
@@ -24,7 +29,8 @@ def utc(seconds: int) -> str:
 
 def print_json(value: Any) -> None:
     """Prints a value as indented JSON."""
-    typer.echo(json.dumps(value, indent=2, ensure_ascii=False))
+    text = json.dumps(value, indent=2, ensure_ascii=False)
+    typer.echo(_ESCAPED_OCTET.sub(lambda found: f"\\u{ord(found[0]):04x}", text))
 
 
 def print_rows(rows: Sequence[Mapping[str, Any]], columns: Iterable[str], *, as_json: bool, empty: str) -> None:

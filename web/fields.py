@@ -22,7 +22,9 @@ _PRIVATE = frozenset(
         b"forwarded", b"x-real-ip", b"x-client-ip", b"client-ip", b"x-cluster-client-ip", b"true-client-ip", b"x-remote-ip",
         b"x-remote-addr", b"x-originating-ip", b"x-original-forwarded-for", b"cf-connecting-ip", b"cf-connecting-ipv6",
         b"cf-pseudo-ipv4", b"fastly-client-ip", b"fly-client-ip", b"x-azure-clientip", b"x-azure-socketip",
-        b"x-envoy-external-address", b"x-appengine-user-ip",
+        b"x-envoy-external-address", b"x-appengine-user-ip", b"x-appengine-remote-addr", b"x-forwarded", b"forwarded-for",
+        b"x-vercel-forwarded-for", b"x-nf-client-connection-ip", b"do-connecting-ip", b"incap-client-ip", b"x-sucuri-clientip",
+        b"x-proxyuser-ip", b"x-ms-forwarded-client-ip", b"proxy-client-ip", b"wl-proxy-client-ip",
     )
 )  # fmt: skip
 _PURPOSES = frozenset((b"purpose", b"sec-purpose", b"x-purpose", b"x-moz"))

@@ -161,23 +161,27 @@ def _rows(store: JournalStore, kind: Type, since: int, until: int, *, people: bo
 
 @contextmanager
 def _destination(path: Path | None) -> Iterator[Callable[[str], object]]:
-    """Where to write. A file gets its name when it is whole; there are addresses in it, so only its owner reads it."""
+    """Where to write. A file gets its name when it is whole; there are addresses in it, so only its owner reads it.
+
+    Where the name is a link, the file it leads to is replaced: /dev/stdout, or one's own link, must stay what it is.
+    """
     if path is None:
         yield lambda text: sys.stdout.buffer.write(text.encode())
         sys.stdout.buffer.flush()
         return
-    draft = path.with_name(f".{path.name}.new")
     try:
         if path.exists() and not path.is_file():  # a device, a pipe: it cannot be replaced
             with path.open("w", encoding="utf-8", newline="") as file:
                 yield file.write
             return
+        place = Path(os.path.realpath(path))
+        draft = place.with_name(f".{place.name}.new")
         draft.unlink(missing_ok=True)
         descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
         try:
             with open(descriptor, "w", encoding="utf-8", newline="") as file:  # noqa: PTH123  # a descriptor
                 yield file.write
-            draft.replace(path)
+            draft.replace(place)
         finally:
             draft.unlink(missing_ok=True)
     except BrokenPipeError:

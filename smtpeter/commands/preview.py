@@ -1,6 +1,7 @@
 """`smtpeter preview`: what would leave, made by the same function the milter runs, from a file."""
 
 import difflib
+import os
 import sys
 from collections.abc import Iterator
 from itertools import zip_longest
@@ -58,7 +59,8 @@ def preview(
     name = find(store, login).name
     received = Message.parse(raw)
     try:
-        result = run(wiring.make_senders(settings, store), name, received, to)
+        # As the milter reads an address that is no UTF-8.
+        result = run(wiring.make_senders(settings, store), name, received, os.fsencode(to).decode("utf-8", "replace"))
     except Refused as refusal:
         raise UserError(f"this message would be refused: {refusal.reply}") from refusal
     if as_json:

@@ -13,6 +13,9 @@ SECRET = (
     (b"x-real-ip", b"192.0.2.1"),
     (b"cf-connecting-ip", b"192.0.2.1"),
     (b"true-client-ip", b"192.0.2.1"),
+    (b"x-forwarded", b"for=192.0.2.1"),
+    (b"x-vercel-forwarded-for", b"192.0.2.1"),
+    (b"proxy-client-ip", b"192.0.2.1"),
 )
 
 
