@@ -8,8 +8,11 @@ from policy.options import OPTIONS, Images
 LONGEST_MESSAGE_ID = 998  # octets: a line of RFC 5322 2.1.1
 
 
-def records(result: Result, now: int, queue_id: str) -> tuple[Record, ...]:
-    """The records of an accepted message. `queue_id` is that of this pass; `now` is UTC, seconds since 1970."""
+def records(result: Result, now: int, queue_id: str, *, copied: int = 0) -> tuple[Record, ...]:
+    """The records of an accepted message. `queue_id` is that of this pass.
+
+    `now` is when the message was accepted, `copied` when this copy was made of it; both UTC, seconds since 1970.
+    """
     job = result.job
     decided = explained(job)
     messages = tuple(
@@ -31,7 +34,7 @@ def records(result: Result, now: int, queue_id: str) -> tuple[Record, ...]:
     )
     if not job.copy:
         return messages
-    copies = (CopyRecord(message=message.id, time=now, queue_id=queue_id, decisions=decided) for message in messages)
+    copies = (CopyRecord(message=message.id, time=copied or now, queue_id=queue_id, decisions=decided) for message in messages)
     return (*messages, *copies)
 
 

@@ -5,6 +5,8 @@ listener, one copy for each recipient, and goes through the second, which knows 
 """
 
 import os
+import time
+from contextlib import suppress
 from dataclasses import dataclass
 
 from filters.attempt import records
@@ -86,10 +88,15 @@ class Passes:
             tags=found.tags,
         )
         result = transform(job, site)
-        return Accepted(result=result, records=records(result, site.now, received.queue_id))
+        return Accepted(result=result, records=records(result, site.now, received.queue_id, copied=int(time.time())))
 
     def keep(self, accepted: Accepted) -> None:
         """Brings to disk what must be there before a message leaves. Raises OSError."""
         for image in accepted.result.job.images:
             self._images.keep(image.name, image.content)
         self._journal.append(accepted.records, durable=True)
+
+    def rest(self) -> None:
+        """Leaves what was written long ago to the drain, so that nothing lies about that is to be forgotten. From any thread."""
+        with suppress(OSError):  # everything here was on disk before
+            self._journal.sync()

@@ -51,6 +51,8 @@ FILTERS = (
     Filter(name="trackclicks", run=track_clicks, gate=lambda options: options.trackclicks, scope=Scope.RECIPIENT),
 )
 
+_SIGNATURES = frozenset((b"dkim-signature", b"arc-message-signature"))
+
 # Options a login or a message may have on before the filter behind them exists; asking for one is never silent.
 _PENDING = ("trackbounces",)
 
@@ -70,6 +72,8 @@ def transform(job: Job, site: Site) -> Result:
     split = not job.copy and _needs_copies(job)
     due = [(each.name, each.run) for each in FILTERS if _is_due(each, job, split=split)]
     job = _note_preventscam(rewrite_html(job, site, due), due)
+    if job.message.body is not received.body and any(field.name.lower() in _SIGNATURES for field in received.fields):
+        job = job.noting(Kind.WARNING, "dkim", "the message came with a signature, which the changes break")
     job = with_ticket(job, site) if split else sign(job, site)
     edits = diff(received, job.message)
     _check_result(received, job, edits, split=split)

@@ -11,6 +11,8 @@ name that Postfix gives it (master.cf) and no client can choose.
 import logging
 import os
 import shutil
+import threading
+import time
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -34,6 +36,7 @@ log = logging.getLogger("smtpeter.milter")
 NAME = "smtpeter"
 INTERNAL = "INTERNAL"  # {daemon_name} of the listener for copies
 IDLE_SECONDS = 7200  # how long libmilter keeps a session Postfix says nothing on
+REST_SECONDS = 60.0  # between two looks at what lies in the spool
 BACKLOG = 512  # connections that wait for a worker
 
 
@@ -189,6 +192,7 @@ def serve(
     def work(index: int) -> None:
         Session.runner = Runner(ledger, index, deadline)
         Session.passes = Session.runner.ask(partial(make_passes, index))
+        threading.Thread(target=_rest, args=(Session.passes,), daemon=True).start()
         milter.main()
 
     _register(path)
@@ -200,6 +204,13 @@ def serve(
     rehearse()
     log.info("socket=%s workers=%d ready", path, workers)
     Prefork(workers, ledger, work).run()
+
+
+def _rest(passes: Passes) -> None:
+    """Goes on for as long as the worker lives: one that has nothing to do would leave its last records where they are."""
+    while True:
+        time.sleep(REST_SECONDS)
+        passes.rest()
 
 
 def _register(path: Path) -> None:

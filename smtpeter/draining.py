@@ -3,9 +3,10 @@
 import logging
 import signal
 import time
+from contextlib import suppress
 from pathlib import Path
 
-from journal.drain import LONGEST_PAUSE, Drain
+from journal.drain import DAMAGED, LONGEST_PAUSE, REFUSED, Drain
 from journal.migrate import migrate
 from journal.store import JournalStore
 from policy.stores import StoreUnavailable
@@ -18,10 +19,14 @@ _log = logging.getLogger("smtpeter.journal")
 
 
 class Pruning:
-    """Removes records older than `retention` seconds (0: none), once a day, a piece at a time."""
+    """Removes what is older than `retention` seconds (0: nothing), once a day, a piece at a time.
 
-    def __init__(self, store: JournalStore, retention: int) -> None:
+    That is records in the database, and files that the drain has set aside in the spool's `folder`.
+    """
+
+    def __init__(self, store: JournalStore, folder: Path, retention: int) -> None:
         self._store = store
+        self._folder = folder
         self._retention = retention
         self._next = 0.0
         self._removed = 0
@@ -38,10 +43,22 @@ class Pruning:
         self._removed += removed
         if removed:
             return True
+        self._removed += _remove_aside(self._folder, now - self._retention)
         if self._removed:
             _log.info("%d records older than %d days removed", self._removed, self._retention // int(DAY))
         self._removed, self._next = 0, running + DAY
         return False
+
+
+def _remove_aside(folder: Path, before: float) -> int:
+    """How many files that the drain could not read, or the database not take, were last written before then, and are gone."""
+    removed = 0
+    for path in (*folder.glob(f"*{DAMAGED}"), *(folder / REFUSED).glob("*")):
+        with suppress(FileNotFoundError):
+            if path.stat().st_mtime < before:
+                path.unlink()
+                removed += 1
+    return removed
 
 
 def serve(folder: Path, url: str, retention: int) -> None:
@@ -49,7 +66,7 @@ def serve(folder: Path, url: str, retention: int) -> None:
     # They are waited for, not handled: nothing is interrupted between a commit and what follows from it.
     signal.pthread_sigmask(signal.SIG_BLOCK, STOP)
     store = JournalStore(url)
-    drain, pruning = Drain(folder, store), Pruning(store, retention)
+    drain, pruning = Drain(folder, store), Pruning(store, folder, retention)
     ready, complained = False, False
     while True:
         if not ready:

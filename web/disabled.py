@@ -63,7 +63,9 @@ class DisabledLinks:
     def _save(self) -> None:
         draft = self._file.with_name(f".{self._file.name}.new")
         try:
-            with draft.open("w", encoding="utf-8") as file:
+            draft.unlink(missing_ok=True)
+            descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+            with open(descriptor, "w", encoding="utf-8") as file:  # noqa: PTH123  # a descriptor
                 json.dump(sorted(self.destinations), file)
                 file.flush()
                 os.fsync(file.fileno())

@@ -19,11 +19,12 @@ from typing import Protocol
 
 from journal.records import Record, VisitRecord
 
-ROOM = 100_000  # visits that wait for a disk with space: about 100 MB of memory
+ROOM = 100_000  # visits that wait for a disk with space: about 100 MB of memory, many times that if all have long URLs
 AT_ONCE = 500  # visits in one write, so that a backlog does not stop the answers: about 3 ms
 WRITE_SECONDS = 0.005
 SYNC_SECONDS = 0.05
 RETRY_SECONDS = 1.0
+REST_SECONDS = 60.0  # between two looks at what was written long ago
 QUIET_SECONDS = 10.0  # between two lines in the log about the same trouble
 
 _log = logging.getLogger("smtpeter.web")
@@ -59,6 +60,7 @@ class Visits:
         self._written = False  # since the last sync began
         self._complained: float | None = None  # when the log was last told of trouble; None while there is none
         self._told = 0  # how many of the lost ones the log knows of
+        self._rest_due = self._loop.call_later(REST_SECONDS, self._rest)
 
     def __len__(self) -> int:
         """How many wait to be written."""
@@ -75,6 +77,7 @@ class Visits:
 
     async def close(self) -> None:
         """Writes what waits and brings it to disk."""
+        self._rest_due.cancel()
         if self._due is not None:
             self._due.cancel()
         while self._waiting and self._append():
@@ -118,6 +121,12 @@ class Visits:
         if self._sync_due is None and not self._syncing:
             self._sync_due = self._loop.call_later(SYNC_SECONDS, self._sync)
         return True
+
+    def _rest(self) -> None:
+        """Lets the spool leave an old segment to the drain, where nobody comes any more: what is in it may be to be forgotten."""
+        self._rest_due = self._loop.call_later(REST_SECONDS, self._rest)
+        if self._sync_due is None and not self._syncing:
+            self._sync()
 
     def _sync(self) -> None:
         self._sync_due, self._syncing, self._written = None, True, False

@@ -108,11 +108,11 @@ def test_one_record_for_each_recipient() -> None:
 
 def test_a_copy_has_the_record_of_its_recipient_and_one_of_its_own() -> None:
     done = job(HTML, "a@example.net", copy=True, trackclicks=True).noting(Kind.APPLIED, "trackclicks")
-    message, copy = records(result_of(done), 17, "4OWN")
+    message, copy = records(result_of(done), 17, "4OWN", copied=400)
     assert isinstance(message, MessageRecord)
     assert isinstance(copy, CopyRecord)
-    assert (message.queue_id, message.decisions) == ("4FIRST", ())
-    assert (copy.message, copy.queue_id, copy.time) == (message.id, "4OWN", 17)
+    assert (message.queue_id, message.decisions, message.time) == ("4FIRST", (), 17)
+    assert (copy.message, copy.queue_id, copy.time) == (message.id, "4OWN", 400)
     assert Decision("trackclicks", "applied", "login") in copy.decisions
 
 

@@ -1,5 +1,6 @@
 """The two passes with a real store, ring, spool and folder of images: what is known in the second, and what is kept."""
 
+import fcntl
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -17,7 +18,7 @@ from journal.records import CopyRecord, MessageRecord, Record, decode
 from journal.ring_file import RingFile
 from journal.seal import KEY_LENGTH, Ring, SealingKey
 from journal.segment import read_segment
-from journal.spool import Writer
+from journal.spool import SEGMENT_SECONDS, Writer
 from policy.account import Account, State
 from policy.login import Login
 from policy.options import Images, Options
@@ -201,3 +202,25 @@ def test_images_are_there_before_the_journal_knows_of_the_message(
     passes.keep(accepted)
     assert ImageStore(tmp_path / "images").read(image.name) == image.content
     assert len(kept(spool)) == 1
+
+
+def test_what_was_written_long_ago_is_left_to_the_drain(passes: Passes, spool: Path, tmp_path: Path) -> None:
+    clock = [1_000.0]
+    resting = Passes(passes.senders, journal=Writer(spool, "test", now=lambda: clock[0]), images=ImageStore(tmp_path / "images"))
+    resting.keep(first(resting, message(), "a@example.net"))
+    (segment,) = spool.iterdir()
+
+    def is_free() -> bool:
+        with segment.open("rb") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                return False
+            return True
+
+    clock[0] += SEGMENT_SECONDS / 2
+    resting.rest()
+    assert not is_free()
+    clock[0] += SEGMENT_SECONDS
+    resting.rest()
+    assert is_free()

@@ -100,6 +100,16 @@ def test_nothing_asked_nothing_changed() -> None:
     assert [edit.field.name for edit in signed.edits] == [b"DKIM-Signature"]
 
 
+@pytest.mark.parametrize("name", [b"DKIM-Signature", b"arc-message-signature"])
+def test_a_signature_that_the_changes_break_is_told_of_and_stays(name: bytes) -> None:
+    raw = name + b": v=1; a=rsa-sha256; d=example.org\r\n" + HTML
+    _, changed = run(raw, inlinecss=True)
+    assert [event.subject for event in changed.job.events if event.kind is Kind.WARNING] == ["dkim"]
+    assert changed.job.message.fields[0].name == name
+    _, unchanged = run(raw)
+    assert not [event for event in unchanged.job.events if event.kind is Kind.WARNING]
+
+
 def test_what_is_asked_and_not_there_yet_is_said() -> None:
     _, result = run(LINKED, **TRACKED, trackbounces=True, inlinecss=True)
     skipped = [(event.subject, event.reason) for event in result.job.events if event.kind is Kind.SKIPPED]

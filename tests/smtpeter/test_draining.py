@@ -1,5 +1,6 @@
 """The process that fills the journal's database: it drains, prunes, waits for a server and stops when it is told to."""
 
+import os
 import signal
 import subprocess
 import sys
@@ -70,8 +71,8 @@ def test_a_server_that_is_away_stops_neither_the_start_nor_the_records(
     writer.close()
 
 
-def test_pruning_comes_once_a_day_and_in_pieces(store: JournalStore, clicked) -> None:
-    pruning = Pruning(store, 100)
+def test_pruning_comes_once_a_day_and_in_pieces(store: JournalStore, clicked, tmp_path: Path) -> None:
+    pruning = Pruning(store, tmp_path, 100)
     store.insert((f"s-{number}", replace(clicked, time=1)) for number in range(12_000))
     assert [pruning.step(1_000.0, 5.0) for _ in range(4)] == [True, True, True, False]
     assert store.counts()["visits"] == 0
@@ -79,4 +80,16 @@ def test_pruning_comes_once_a_day_and_in_pieces(store: JournalStore, clicked) ->
     assert not pruning.step(1_000.0, 5.0 + DAY / 2)
     assert store.counts()["visits"] == 1
     assert pruning.step(1_000.0, 5.0 + DAY)
-    assert not Pruning(store, 0).step(1_000.0, 5.0)
+    assert not Pruning(store, tmp_path, 0).step(1_000.0, 5.0)
+
+
+def test_what_was_set_aside_goes_with_its_time(store: JournalStore, tmp_path: Path) -> None:
+    (tmp_path / "refused").mkdir()
+    old, new, damaged, segment = (
+        tmp_path / name for name in ("refused/old.jsonl", "refused/new.jsonl", "x.log.damaged", "y.log")
+    )
+    for path, written in ((old, 800), (new, 950), (damaged, 800), (segment, 800)):
+        path.write_bytes(b"x")
+        os.utime(path, (written, written))
+    Pruning(store, tmp_path, 100).step(1_000.0, 5.0)
+    assert [path.exists() for path in (old, new, damaged, segment)] == [False, True, False, True]

@@ -1,6 +1,7 @@
 """Visits on their way into the spool: none is lost while it can be written, none is doubled, nobody waits."""
 
 import asyncio
+import fcntl
 import logging
 from collections.abc import Callable
 from pathlib import Path
@@ -10,7 +11,7 @@ import pytest
 from journal.links import tracked
 from journal.records import VisitKind, VisitRecord, decode
 from journal.segment import SUFFIX, read_segment
-from journal.spool import Writer
+from journal.spool import SEGMENT_SECONDS, Writer
 from web import visits as module
 from web.visits import AT_ONCE, Visits
 
@@ -25,6 +26,17 @@ def visit(number: int) -> VisitRecord:
 def numbers(folder: Path) -> list[int]:
     paths = sorted(folder.glob(f"*{SUFFIX}"), key=lambda path: path.stat().st_mtime_ns)
     return [decode(line).number for path in paths for _, line in read_segment(path, 0).lines]
+
+
+def is_free(folder: Path) -> bool:
+    """Whether nobody writes to the only segment any more."""
+    (segment,) = folder.glob(f"*{SUFFIX}")
+    with segment.open("rb") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+        return True
 
 
 async def until(condition: Callable[[], object]) -> None:
@@ -133,3 +145,19 @@ def test_a_redirect_works_without_a_spool_and_its_visit_comes_later(run_host, tm
     (host.spool / "full").mkdir()
     host.spool = host.spool / "full"
     host.records(30)
+
+
+def test_a_segment_is_left_to_the_drain_when_nobody_comes_any_more(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "REST_SECONDS", 0.02)
+    clock = [1_000.0]
+
+    async def main() -> None:
+        visits = Visits(Writer(tmp_path, "web", now=lambda: clock[0]))
+        visits.add(visit(1))
+        await until(lambda: numbers(tmp_path) == [1])
+        assert not is_free(tmp_path)
+        clock[0] += SEGMENT_SECONDS + 1
+        await until(lambda: is_free(tmp_path))
+        await visits.close()
+
+    asyncio.run(main())
