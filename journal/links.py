@@ -28,8 +28,8 @@ _PIXEL_PATH = re.compile(rb"/o/([A-Za-z0-9]+)\.gif")
 _IMAGE_PATH = re.compile(rb"/i/([a-z2-7]{32})(?:-([A-Za-z0-9]+))?\.(png|jpg|gif|webp)")
 
 
-# The first octet of what is sealed. "www." begins so many hosts that it has a bit of its own.
-_HTTPS, _WWW, _WHOLE, _NO_PATH, _IMAGE_LINK = 1, 2, 4, 8, 16
+# The first octet of what is sealed. So many hosts begin with "www." and end with ".com" that each has a bit of its own.
+_HTTPS, _WWW, _WHOLE, _NO_PATH, _IMAGE_LINK, _COM = 1, 2, 4, 8, 16, 32
 _BEGINNING = _HTTPS | _WWW
 _BEGINNINGS = ("http://", "https://", "http://www.", "https://www.")
 
@@ -74,6 +74,9 @@ def tracked(ring: Ring, recipient: bytes, number: int, url: str, base: str, *, i
         flags |= _HTTPS
     if www:
         flags |= _WWW
+    if host.endswith(".com"):
+        flags |= _COM
+        host = host[:-4]
     if not path:
         flags |= _NO_PATH
         path = "/"
@@ -99,7 +102,8 @@ def read(ring: Ring, path: bytes, query: bytes) -> Visit | None:
     if not flags & _WHOLE:
         host, hash_sign, fragment = text.partition("#")
         seen = (address[1:] if flags & _NO_PATH else address).decode("ascii")
-        text = f"{_BEGINNINGS[flags & _BEGINNING]}{host}{seen}{hash_sign}{fragment}"
+        end = ".com" if flags & _COM else ""
+        text = f"{_BEGINNINGS[flags & _BEGINNING]}{host}{end}{seen}{hash_sign}{fragment}"
     return Visit(payload[1 : 1 + RECIPIENT_LENGTH], number, flags & _IMAGE_LINK != 0, text)
 
 

@@ -88,13 +88,23 @@ def test_it_is_the_same_each_time_and_another_for_each_recipient_and_number(url:
         "https://www.example.com/",
         "https://www.example.com/shop/item?id=17&utm_source=newsletter",
         "http://example.com/unsubscribe?u=0123456789abcdef0123456789abcdef",
+        "https://shop.example.com/a",
+        "https://www.example.org/a",
     ],
 )
 def test_an_ordinary_link_grows_by_no_more_than_64_characters(url: str) -> None:
     assert max(added(url)) <= 64
 
 
-@pytest.mark.parametrize("url", ["https://shop.example.com/a", "https://example.com:8443/a?b=c", "https://www.example.com/a#top"])
+@pytest.mark.parametrize(
+    "url",
+    [
+        "https://images.example.com/a.png",
+        "https://shop.example.org/a",
+        "https://example.com:8443/a?b=c",
+        "https://www.example.com/a#top",
+    ],
+)
 def test_a_longer_host_or_fragment_takes_more_than_that_only_now_and_then(url: str) -> None:
     assert sum(added(url)) / 127 <= 64
 
