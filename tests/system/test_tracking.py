@@ -262,9 +262,10 @@ def test_every_copy_is_signed(service, mail: Mail) -> None:
 def test_the_blind_recipient_is_named_nowhere(mail: Mail) -> None:
     for copy in mail.copies.values():
         trace_fields = copy.header.removesuffix(FIELDS)
-        assert b"bcc" not in copy.header.lower()
+        # As a field and as an address: queue ids and identifiers have any three or four letters now and then.
+        assert not re.search(rb"(?im)^(?:resent-)?bcc[ \t]*:", copy.header)
         if copy.recipient != "cleo@example.org":
-            assert b"cleo" not in copy.raw.lower()
+            assert not re.search(rb"cleo(?:@|=40|%40)", copy.raw, re.IGNORECASE)
         assert not any(other.encode().lower() in trace_fields.lower() for other in THREE if other != copy.recipient)
 
 
