@@ -19,8 +19,7 @@ from filters.mail.judge import BACKGROUNDS, IMAGES
 from filters.mail.outline import Value, values
 from filters.mail.parts import Part
 from filters.mail.removal import removable
-from filters.rewrite import Document, Findings, Unchanged, is_shown
-from journal.event import Event, Kind
+from filters.rewrite import Document, Findings, Unchanged, is_shown, left_alone
 from journal.links import hosted
 
 NAME = "images"
@@ -42,13 +41,15 @@ def host_images(job: Job, site: Site, document: Document) -> Findings:
     named_elsewhere = _Elsewhere(document, embedded)
     for number, (identifier, places) in enumerate(_places(document, embedded).items()):
         part = embedded[identifier]
-        content, reason = _picture(document, part)
+        content = b""
         if number >= MOST:
             reason = f"more than {MOST} embedded images"
         elif named_elsewhere(identifier):
             reason = "it is also named elsewhere"
         elif part.disposition == "attachment":
             reason = "it is also an attachment"
+        else:
+            content, reason = _picture(document, part)
         if reason:
             kept[reason] += 1
             continue
@@ -59,7 +60,7 @@ def host_images(job: Job, site: Site, document: Document) -> Findings:
             draft.write(value, hosted(name, base))
     if not removed and not kept:
         raise Unchanged("no embedded image is shown in the HTML")
-    events = tuple(Event(kind=Kind.KEPT, subject=NAME, reason=f"{_images(count)}: {why}") for why, count in kept.items())
+    events = left_alone(NAME, "image", kept)
     return Findings(applied=bool(removed), events=events, images=tuple(files.values()), removed=frozenset(removed))
 
 
@@ -130,7 +131,3 @@ def _picture(document: Document, part: Part) -> tuple[bytes, str]:
     except ValueError as error:
         return b"", str(error)
     return (content, "") if picture.kind(content) else (b"", "it is no png, jpeg, gif or webp")
-
-
-def _images(count: int) -> str:
-    return "1 image" if count == 1 else f"{count} images"

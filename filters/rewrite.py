@@ -9,6 +9,7 @@ part must decode to exactly that text, and every other byte of every part must b
 dropped, and the message goes on without it.
 """
 
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
@@ -53,6 +54,16 @@ class Document:
     message: Message
     structure: Structure
     drafts: tuple[Draft, ...]
+
+
+def left_alone(name: str, noun: str, reasons: Counter[str]) -> tuple[Event, ...]:
+    """An event for each reason why the filter of that name left some links or images, as `noun` says, as they are."""
+    return tuple(Event(kind=Kind.KEPT, subject=name, reason=f"{counted(count, noun)}: {why}") for why, count in reasons.items())
+
+
+def counted(count: int, noun: str) -> str:
+    """So many of these, in words."""
+    return f"1 {noun}" if count == 1 else f"{count} {noun}s"
 
 
 HtmlFilter = Callable[[Job, Site, Document], Findings]

@@ -13,7 +13,7 @@ from filters.mail.draft import Draft
 from filters.mail.judge import LINKS, MARKS
 from filters.mail.outline import Element, Value, value, values
 from filters.preventscam import shows_itself
-from filters.rewrite import Document, Findings, Unchanged
+from filters.rewrite import Document, Findings, Unchanged, counted, left_alone
 from filters.target import Untracked, is_at, target
 from journal.event import Event, Kind
 from journal.links import LAST_NUMBER, tracked
@@ -77,11 +77,12 @@ class _Clicks:
         if not self.links:
             raise Unchanged("no link to the web")
         left = Counter(link.reason for link in self.links if link.reason)
-        events = [Event(kind=Kind.KEPT, subject=NAME, reason=f"{_links(count)}: {reason}") for reason, count in left.items()]
+        events = left_alone(NAME, "link", left)
         if self.job.options.preventscam:
-            kind, reason = (Kind.APPLIED, _links(left[_SHOWN])) if left[_SHOWN] else (Kind.SKIPPED, "no label shows its link")
-            events.append(Event(kind=kind, subject=PREVENTSCAM, reason=reason))
-        return Findings(applied=self.number > 0, events=tuple(events), links=tuple(self.links))
+            shown = left[_SHOWN]
+            kind, reason = (Kind.APPLIED, counted(shown, "link")) if shown else (Kind.SKIPPED, "no label shows its link")
+            events = (*events, Event(kind=kind, subject=PREVENTSCAM, reason=reason))
+        return Findings(applied=self.number > 0, events=events, links=tuple(self.links))
 
 
 def _marks(element: Element) -> list[Value]:
@@ -89,7 +90,3 @@ def _marks(element: Element) -> list[Value]:
         return []
     marks = [(name, place) for name, place in values(element).items() if name in MARKS]
     return [place for name, place in marks if name != "clicktracking" or place.raw.strip().lower() == "off"]
-
-
-def _links(count: int) -> str:
-    return "1 link" if count == 1 else f"{count} links"

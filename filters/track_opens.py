@@ -13,9 +13,8 @@ from filters.mail.address import author_domain
 from filters.mail.draft import Draft
 from filters.mail.judge import BACKGROUNDS, IMAGES
 from filters.mail.outline import Value, value
-from filters.rewrite import Document, Findings
+from filters.rewrite import Document, Findings, left_alone
 from filters.target import Untracked, is_at, target
-from journal.event import Event, Kind
 from journal.links import LAST_NUMBER, hosted_name, hosted_tracked, pixel, tracked
 
 NAME = "trackopens"
@@ -66,8 +65,8 @@ class _Opens:
         self.links.append(Link(number=self.number, image=True, before=before, after=after))
 
     def after(self, url: str) -> str:
-        name = hosted_name(url)
         ours = is_at(url, self.tracking.hosts)
+        name = hosted_name(url) if ours else ""
         if ours and not name:
             raise Untracked("it leads to a click host already")
         if self.number == LAST_NUMBER:
@@ -79,8 +78,4 @@ class _Opens:
 
     def findings(self) -> Findings:
         left = Counter(link.reason for link in self.links if link.reason)
-        events = tuple(
-            Event(kind=Kind.KEPT, subject=NAME, reason=f"{count} image{'s' * (count > 1)}: {reason}")
-            for reason, count in left.items()
-        )
-        return Findings(applied=True, events=events, links=tuple(self.links))
+        return Findings(applied=True, events=left_alone(NAME, "image", left), links=tuple(self.links))

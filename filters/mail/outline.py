@@ -57,9 +57,8 @@ _QUOTES = (None, '"', "'", "")
 class Outline:
     """A text cut at its start tags.
 
-    Start tag number n is `<`, `names[n]`, `attributes[n]`, `>`, its name ends at `name_ends[n]`; `gaps[n]` stands before it,
-    the last gap behind the last one. Comments are emptied, for to css-inline they do not matter. `hides_tags` tells that
-    what looks like a tag is inside raw text or an end tag; `sheets` are the style elements, start tag and content.
+    Start tag number n is `<`, `names[n]`, `attributes[n]`, `>`, its name ends at `name_ends[n]`. `hides_tags` tells that what
+    looks like a tag is inside raw text or an end tag; `sheets` are the style elements, start tag and content.
     `others` are the spans of the other tokens: comments, raw text elements, some end tags, a start tag that the text ends in
     the middle of; `conditionals` are those of them that Outlook reads, `<!--[if mso]>`. `pieces` is the text as TOKEN
     cuts it, `tail` what is behind the last whole token.
@@ -67,7 +66,7 @@ class Outline:
 
     __slots__ = (
         "_commented", "_lowered", "_styles", "attributes", "conditionals",
-        "gaps", "hides_tags", "name_ends", "names", "others", "pieces", "sheets",
+        "hides_tags", "name_ends", "names", "others", "pieces", "sheets",
         "source", "tail",
     )  # fmt: skip
 
@@ -82,37 +81,31 @@ class Outline:
         self.names: list[str] = []
         self.attributes: list[str] = []
         self.name_ends: list[int] = []
-        self.gaps: list[str] = []
         self.sheets: list[str] = []
         add_name, add_attributes, add_end = self.names.append, self.attributes.append, self.name_ends.append
         self.pieces = TOKEN.split(source)
         pieces = iter(self.pieces)
-        gap, position = "", 0
+        position = 0
         for text, other, name, attributes, closed in zip(pieces, pieces, pieces, pieces, pieces, strict=False):
             if closed:
                 position += len(text) + 1 + len(name)
-                self.gaps.append(gap + text if gap else text)
                 add_name(name)
                 add_attributes(attributes)
                 add_end(position)
                 position += len(attributes) + 1
-                gap = ""
             elif other:
                 position += len(text) + 1 + len(other)
                 self.others.append((position - 1 - len(other), position))
                 if other.startswith("!--"):
-                    gap += f"{text}<!---->"
                     if other[: len(_CONDITIONAL)].lower() == _CONDITIONAL and ">" in other:
                         self.conditionals.append(self.others[-1])
                 else:
-                    gap += f"{text}<{other}"
                     self.hides_tags = self.hides_tags or _HIDDEN_TAG.search(other) is not None
                     if other[:5].lower() == "style":
                         self.sheets.append(other)
             else:
                 self.others.append((position + len(text), len(source)))
         self.tail = source[position:]
-        self.gaps.append(gap + self.tail)
 
     def elements(self, wanted: frozenset[str]) -> list[Element]:
         """The start tags of those names (lower case) in order, also those in comments that Outlook reads."""

@@ -66,12 +66,7 @@ def test_attributes_count_where_a_rule_names_one(sheet: str) -> None:
 
 def marked(source: str) -> str:
     """`source` with a number in each start tag, as an attribute that no rule names."""
-    outline = Outline(source)
-    tags = [
-        f'{gap}<{name} n="{number}"{rest}>'
-        for number, (gap, name, rest) in enumerate(zip(outline.gaps, outline.names, outline.attributes, strict=False))
-    ]
-    return "".join(tags) + outline.gaps[-1]
+    return spliced(source, [(end, end, f' n="{number}"') for number, end in enumerate(Outline(source).name_ends)])
 
 
 def styles(html: str) -> dict[str, str]:
