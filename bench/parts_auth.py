@@ -19,7 +19,7 @@ from pathlib import Path
 
 from bench.figures import met, per_call
 from policy.account import Account, State
-from policy.login import Login, new_name
+from policy.login import Login, Password, new_name
 from policy.options import Options
 from policy.password import SALT_LENGTH, hash_password, new_password, verify
 from policy.stores.migrate import migrate
@@ -44,7 +44,7 @@ def login_with(password: str) -> Login:
     return Login(
         name=new_name(secrets.token_bytes(16)),
         account="bench",
-        password_hash=hash_password(password, secrets.token_bytes(SALT_LENGTH)),
+        passwords=(Password(number=1, hash=hash_password(password, secrets.token_bytes(SALT_LENGTH)), created=0),),
         options=Options(),
         enabled=True,
         label="",
@@ -55,10 +55,10 @@ def login_with(password: str) -> Login:
 def remembered(login: Login, password: bytes) -> Callable[[], object]:
     """The look into the memory of passwords, with nothing around it."""
     matches = Matches(lifetime=LIFETIME, capacity=CAPACITY, clock=time.monotonic)
-    matches.add(matches.key(login.name, login.password_hash, password))
+    matches.add(matches.key(login.name, login.passwords[0].hash, password))
 
     def look() -> None:
-        assert matches.key(login.name, login.password_hash, password) in matches
+        assert matches.key(login.name, login.passwords[0].hash, password) in matches
 
     return look
 
@@ -81,7 +81,7 @@ def at_once(login: Login, password: bytes, rounds: int) -> float:
     threads = os.cpu_count() or 1
     with ThreadPoolExecutor(threads) as pool:
         start = time.perf_counter()
-        assert all(pool.map(lambda _: verify(login.password_hash, password), range(rounds)))
+        assert all(pool.map(lambda _: verify(login.passwords[0].hash, password), range(rounds)))
         return rounds / (time.perf_counter() - start)
 
 
@@ -100,7 +100,7 @@ def main() -> None:
         store.add_login(login)
         fresh, cached = asyncio.run(whole_way(store, login, password, rounds))
         store.close()
-    compared = per_call(lambda: verify(login.password_hash, password), rounds)
+    compared = per_call(lambda: verify(login.passwords[0].hash, password), rounds)
     memory = per_call(remembered(login, password), rounds, 1000)
     print("| check of a password | us | goal | |")
     print("|---|---|---|---|")

@@ -11,6 +11,7 @@ from filters.mail.message import Field, Message
 from journal.event import Event, Kind
 from journal.links import RECIPIENT_LENGTH
 from journal.seal import Ring
+from policy.login import Dialect
 from policy.options import Options
 
 
@@ -84,7 +85,8 @@ class HostedFile:
 class Job:
     """One message on its way. `options` are those in force: the login's, changed by the message's own fields.
 
-    `overridden` names the options that the message's own fields decided. `seed` is 16 random octets, from which each
+    `forced` names the options that its own fields cannot change, `dialects` whose other switches they may use; `overridden`
+    names the options that they decided. `seed` is 16 random octets, from which each
     recipient's identifier is made; `queue_id` is the one the client was told. `copy` tells that this is the second pass over
     a split message, for one recipient: what serves all recipients was done in the first one.
     """
@@ -97,6 +99,8 @@ class Job:
     seed: bytes = bytes(16)
     queue_id: str = ""
     copy: bool = False
+    forced: frozenset[str] = frozenset()
+    dialects: frozenset[Dialect] = frozenset()
     overridden: frozenset[str] = frozenset()
     tags: tuple[str, ...] = ()
     events: tuple[Event, ...] = ()

@@ -57,6 +57,8 @@ class Passes:
             account=sender.login.account,
             envelope=received.envelope,
             options=sender.login.options,
+            forced=sender.login.forced,
+            dialects=sender.login.dialects,
             message=received.message,
             seed=os.urandom(SEED),
             queue_id=received.queue_id,

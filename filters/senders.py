@@ -10,10 +10,11 @@ from filters.sign_dkim import KeySigner
 from filters.target import host_of
 from journal.ring_file import RingFile
 from journal.seal import Ring
-from policy.access import decide
+from policy.access import Session, decide
+from policy.account import Account
 from policy.domains import SenderDomain, SigningKey, keys_for, unseal_private_key
-from policy.login import Login
-from policy.reply import Refused
+from policy.login import NAME, Login
+from policy.reply import Refused, Reply
 from policy.stores import LoginStore
 
 REMEMBERED = 10_000  # senders; more than that and all are forgotten
@@ -21,9 +22,10 @@ REMEMBERED = 10_000  # senders; more than that and all are forgotten
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sender:
-    """A login that may send, the keys of its account, and where its links lead by sender domain; "" is for all others."""
+    """A login, its account and the keys of it, and where its links lead by sender domain; "" is for all others."""
 
     login: Login
+    account: Account
     keys: tuple[SigningKey, ...]
     tracking: Mapping[str, Tracking]
 
@@ -49,18 +51,26 @@ class Senders:
         self._means: dict[str, tuple[tuple[SigningKey, ...], Mapping[str, Tracking]]] = {}
         self._signers: dict[tuple[str, str], KeySigner] = {}
 
-    def recall(self, sasl_username: str) -> Sender | None:
-        """The sender if it is remembered and nothing has changed since; asks nobody and never waits. From any thread."""
+    def recall(self, sasl_username: str, session: Session) -> Sender | None:
+        """The sender if it is remembered, nothing has changed since and nothing is against it; asks nobody and never waits.
+
+        From any thread.
+        """
         # In this order: whoever renews the memory empties it first and tells its revision last.
         remembered = self._revision
-        return self._senders.get(sasl_username) if self._store.revision() == remembered else None
+        sender = self._senders.get(sasl_username) if self._store.revision() == remembered else None
+        return sender if sender is not None and self._refusal(sasl_username, sender, session) is None else None
 
-    def authorise(self, sasl_username: str) -> Sender:
+    def authorise(self, sasl_username: str, session: Session) -> Sender:
         """The sender behind a session. Raises Refused, or StoreUnavailable where the store cannot answer."""
         self._renew()
         sender = self._senders.get(sasl_username)
         if sender is None:
-            sender = self._senders[sasl_username] = self._look_up(sasl_username)
+            sender = self._look_up(sasl_username)
+        refusal = self._refusal(sasl_username, sender, session)
+        if refusal is not None or sender is None:
+            raise Refused(refusal) if refusal else LookupError("a sender was let in without a login")
+        self._senders[sasl_username] = sender
         return sender
 
     def site(self, sender: Sender) -> Site:
@@ -95,14 +105,17 @@ class Senders:
             now=now,
         )
 
-    def _look_up(self, sasl_username: str) -> Sender:
-        login = self._store.login(sasl_username) if sasl_username else None
+    def _refusal(self, sasl_username: str, sender: Sender | None, session: Session) -> Reply | None:
+        login, account = (sender.login, sender.account) if sender else (None, None)
+        return decide(sasl_username, login, account, session, postmaster=self._postmaster)
+
+    def _look_up(self, sasl_username: str) -> Sender | None:
+        login = self._store.login(sasl_username) if NAME.fullmatch(sasl_username) else None
         account = self._store.account(login.account) if login else None
-        refusal = decide(sasl_username, login, account, postmaster=self._postmaster)
-        if refusal is not None or login is None:
-            raise Refused(refusal) if refusal else LookupError("a sender was let in without a login")
+        if login is None or account is None:
+            return None
         keys, tracking = self._look_up_means(login.account)
-        return Sender(login=login, keys=keys, tracking=tracking)
+        return Sender(login=login, account=account, keys=keys, tracking=tracking)
 
     def _look_up_means(self, account: str) -> tuple[tuple[SigningKey, ...], Mapping[str, Tracking]]:
         return self._store.signing_keys(account), self._tracking(self._store.domains(account))

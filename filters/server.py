@@ -28,6 +28,7 @@ from filters.passes import Accepted, Passes, Received
 from filters.prefork import Prefork
 from filters.report import report
 from filters.runner import Ledger, Runner
+from policy import access
 from policy.log_line import shown
 from policy.reply import TROUBLE, Refused, Reply
 
@@ -68,8 +69,11 @@ class Session(Milter.Base):
         name, senders = "", self.passes.senders
         try:
             name = self.getsymval("{auth_authen}") or ""
+            port = self.getsymval("{daemon_port}") or ""
+            address = self.getsymval("{client_addr}") or ""
+            place = access.Session(address=address, port=int(port) if port.isdecimal() else 0, now=int(time.time()))
             # Most sessions are of a sender just seen: no trip to the other thread for them.
-            sender = senders.recall(name) or self.runner.ask(partial(senders.authorise, name))
+            sender = senders.recall(name, place) or self.runner.ask(partial(senders.authorise, name, place))
         except Refused as refusal:
             log.info("login=%s verdict=refused reply=%s", shown(name), shown(str(refusal)))
             return self._refuse(refusal.reply)

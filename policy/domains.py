@@ -45,6 +45,8 @@ class SenderDomain:
     """A domain whose mail an account may sign. `name` is in lower case, in its ASCII form (RFC 5890).
 
     `clicks` is the host that tracked links of its mail lead to, "" = the service's own; `https` tells how they begin.
+    `rotates` tells that its keys change by themselves; `strict` that its DMARC record asks for the identical domain in the
+    signature (`adkim=s`, RFC 7489 3.1.1), so that its keys are of no use to mail from a name below.
     """
 
     name: str
@@ -52,18 +54,45 @@ class SenderDomain:
     created: int
     clicks: str = ""
     https: bool = True
+    rotates: bool = False
+    strict: bool = False
+
+
+class Rule(StrEnum):
+    """Which mail of the account a key signs; by the address in From, unless ALWAYS."""
+
+    DOMAIN = "domain"  # of its own domain, and of domains aligned with it
+    ALWAYS = "always"  # all, besides the keys that match
+    EXACT = "exact"  # whose address, or domain, is the condition
+    PATTERN = "pattern"  # whose address, or domain, matches a file name pattern
+    EXPRESSION = "expression"  # whose address matches a regular expression
+    FALLBACK = "fallback"  # what no key of DOMAIN, EXACT, PATTERN or EXPRESSION signs
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SigningKey:
-    """One DKIM key: `sealed` is the private half under the master key, `public` the base64 of the `p=` tag."""
+    """One DKIM key: `sealed` is the private half under the master key, `public` the base64 of the `p=` tag.
+
+    `condition` belongs to the rules EXACT, PATTERN and EXPRESSION. It signs between `start` and `end` where these are given.
+    One that `rotates` is published from `created` on, signs from `active` until `retired`, and goes a period after that; the
+    others are `active` from the beginning. `seen` is when the DNS was last seen to publish it. Times: UTC, seconds since 1970.
+    """
 
     domain: str
     selector: str
+    account: str
     algorithm: Algorithm
     public: str
     sealed: bytes = field(repr=False)
     created: int
+    rule: Rule = Rule.DOMAIN
+    condition: str = ""
+    start: int | None = None
+    end: int | None = None
+    rotates: bool = False
+    active: int | None = None
+    retired: int | None = None
+    seen: int | None = None
 
     @property
     def record_name(self) -> str:

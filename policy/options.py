@@ -4,12 +4,13 @@ Each switch stands once, in `OPTIONS`: its name, the field of a message that ove
 have. Everything else (the command, the filter, the documentation) reads this table. Everything is off by default.
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, fields, replace
 from enum import StrEnum
 from typing import Any, Self
 
 HEADER_PREFIX = "x-smtpeter"
+FORCED = "forced-"  # before the word of an option that a message cannot change
 
 TRUE_WORDS = frozenset({"true", "1", "yes", "on"})
 FALSE_WORDS = frozenset({"false", "0", "no", "off"})
@@ -52,9 +53,11 @@ class Options:
             changes[name] = option.parse(word)
         return replace(self, **changes)
 
-    def as_words(self) -> dict[str, str]:
-        """Every option and its word, the inverse of `with_words`."""
-        return {option.name: option.word(getattr(self, option.name)) for option in OPTIONS}
+    def as_words(self, forced: Collection[str] = ()) -> dict[str, str]:
+        """Every option and its word, the inverse of `with_words`; of `settled` where the names of `forced` ones are given."""
+        return {
+            option.name: (FORCED if option.name in forced else "") + option.word(getattr(self, option.name)) for option in OPTIONS
+        }
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,6 +93,16 @@ class Option:
     def word(value: bool | Images) -> str:
         """The word for a value."""
         return value.value if isinstance(value, Images) else str(value).lower()
+
+
+def settled(options: Options, forced: frozenset[str], words: Mapping[str, str]) -> tuple[Options, frozenset[str]]:
+    """The options of a login, and the names of those no message can change, with some set from text, name to word.
+
+    `forced-on` and its like take an option out of a message's hands, a plain word gives it back. Raises InvalidOption.
+    """
+    plain = {name: word.strip().lower().removeprefix(FORCED) for name, word in words.items()}
+    taken = {name for name, word in words.items() if word.strip().lower().startswith(FORCED)}
+    return options.with_words(plain), (forced - words.keys()) | taken
 
 
 OPTIONS = (

@@ -97,16 +97,17 @@ class Verifier:
         that nothing is known about the pair.
         """
         login = await self._read(login_name)
-        password_hash = UNKNOWN_LOGIN_HASH if login is None else login.password_hash
-        key = self._matches.key(login_name, password_hash, password)
-        usable = login is not None and login.enabled
-        if usable and key in self._matches:
-            return login_name
-        matched = await self._matched(password_hash, password)
-        if not (usable and matched):
-            return None
-        self._matches.add(key)
-        return login_name
+        now = int(time.time())
+        usable = login is not None and login.usable(now)
+        hashes = [each.hash for each in reversed(login.passwords)] if login is not None else []
+        for password_hash in hashes or [UNKNOWN_LOGIN_HASH]:
+            key = self._matches.key(login_name, password_hash, password)
+            if usable and key in self._matches:
+                return login_name
+            if await self._matched(password_hash, password) and usable:
+                self._matches.add(key)
+                return login_name
+        return None
 
     def close(self) -> None:
         """Lets running comparisons end and drops the waiting ones."""

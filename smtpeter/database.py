@@ -10,7 +10,7 @@ from journal.store import JournalStore
 from policy.domains import MASTER_KEY_LENGTH
 from policy.stores import StoreUnavailable
 from policy.stores.engine import database_file
-from policy.stores.migrate import current_version, migrate, wanted_version
+from policy.stores.migrate import USAGE, current_version, migrate, wanted_version
 from policy.stores.sql import SqlStore
 from smtpeter import durable
 from smtpeter.errors import UserError
@@ -32,6 +32,7 @@ def prepare(settings: Settings) -> None:
         ) from error
     try:
         migrate(settings.database_url)
+        migrate(settings.usage_url, USAGE)
         store = SqlStore(settings.database_url)
         try:
             in_use = any(store.signing_keys(account.name) for account in store.accounts())

@@ -10,7 +10,7 @@ import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from types import NoneType
-from typing import Any, get_args, get_origin
+from typing import Any, Literal, get_args, get_origin
 
 from pydantic import BaseModel, IPvAnyNetwork
 from pydantic.fields import FieldInfo
@@ -83,6 +83,8 @@ def settings_page() -> str:
         section = _section(info)
         if section is not None:
             lines += ["", f"## `[{name}]`", "", section.__doc__ or "", "", *_keys(section.model_fields, section)]
+            for key, inner in _repeated(section):
+                lines += ["", f"### `[[{name}.{key}]]`", "", inner.__doc__ or "", "", *_keys(inner.model_fields, inner)]
     return _page("Settings", *lines)
 
 
@@ -100,6 +102,14 @@ def _section(info: FieldInfo) -> type[BaseModel] | None:
     return kind if isinstance(kind, type) and issubclass(kind, BaseModel) else None
 
 
+def _repeated(section: type[BaseModel]) -> Iterator[tuple[str, type[BaseModel]]]:
+    """The keys of a section that hold a list of tables, and what is in such a table."""
+    for key, info in section.model_fields.items():
+        for inner in get_args(info.annotation):
+            if isinstance(inner, type) and issubclass(inner, BaseModel):
+                yield key, inner
+
+
 def _keys(fields: dict[str, FieldInfo], model: type[BaseModel]) -> list[str]:
     rows = []
     for key, info in fields.items():
@@ -110,6 +120,8 @@ def _keys(fields: dict[str, FieldInfo], model: type[BaseModel]) -> list[str]:
 
 
 def _default(info: FieldInfo) -> str:
+    if info.is_required():
+        return "must be set"
     if info.default_factory is not None:
         return "that of the host"  # asked at the start: another one on every machine
     return "not set" if info.default is None else f"`{_toml(info.default)}`"
@@ -117,6 +129,8 @@ def _default(info: FieldInfo) -> str:
 
 def _toml(value: Any) -> str:
     """A value as it is written in the settings file."""
+    if isinstance(value, dict):
+        return "{}" if not value else "{ " + ", ".join(f"{key} = {_toml(each)}" for key, each in value.items()) + " }"
     if isinstance(value, (list, tuple)):
         return f"[{', '.join(map(_toml, value))}]"
     return json.dumps(str(value) if isinstance(value, Path) else value)
@@ -133,6 +147,12 @@ def _kind(annotation: Any, metadata: Iterable[Any] = ()) -> str:
         return _kind(inner, [bound for info in rest for bound in getattr(info, "metadata", [info])])
     if NoneType in get_args(annotation):
         return _kind(arguments[0], metadata)
+    if get_origin(annotation) is Literal:
+        return " or ".join(f"`{_toml(each)}`" for each in arguments)
+    if get_origin(annotation) is dict:
+        return f"a table of {_kind(arguments[1])}"
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return "tables"
     bounds = [f"{word} {getattr(bound, name):g}" for bound in metadata for name, word in _BOUNDS.items() if hasattr(bound, name)]
     return " ".join([_KINDS[annotation], *bounds])
 

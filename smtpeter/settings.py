@@ -7,92 +7,15 @@ import os
 import socket
 import tomllib
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field, IPvAnyNetwork, ValidationError
+from pydantic import Field, ValidationError
 
 from smtpeter.errors import UserError
+from smtpeter.sections import Auth, Directory, Journal, Keys, Listen, Milter, Relay, Section, Tls, Web
 
+_FILES = ("ca", "bind_password_file")  # of the directory
 SEARCHED = (Path("smtpeter.toml"), Path("/etc/smtpeter/smtpeter.toml"))
-
-Port = Annotated[int, Field(ge=1, le=65535)]
-
-
-class Section(BaseModel):
-    """A table of the settings file."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
-
-
-class Listen(Section):
-    """Where clients connect."""
-
-    addresses: tuple[str, ...] = ("0.0.0.0", "::")  # noqa: S104  # a mail host is there to be reached; TLS and AUTH guard it
-    """IP addresses to listen on; "0.0.0.0" and "::" stand for all of them."""
-    ports: tuple[Port, Port, Port] = (25, 587, 465)
-    """Three ports: two for STARTTLS, the third for TLS from the first byte."""
-    internal: Annotated[int, Field(ge=0, le=65535)] = 0
-    """Port of the listener on 127.0.0.1 that gets the copies of split messages; 0 = any free one, chosen at each start."""
-
-
-class Tls(Section):
-    """The certificate clients see. Without one, a self-signed one is made."""
-
-    certificate: Path | None = None
-    """PEM file: the certificate and the chain above it."""
-    key: Path | None = None
-    """PEM file: the private key of the certificate."""
-
-
-class Milter(Section):
-    """The process that changes messages."""
-
-    workers: Annotated[int, Field(ge=0, le=256)] = 0
-    """Worker processes; 0 = one more than there are processors."""
-    deadline: Annotated[float, Field(gt=0, le=25)] = 20.0
-    """Seconds one message may take; a worker that takes longer is replaced, the client gets 451."""
-
-
-class Auth(Section):
-    """The process that compares passwords."""
-
-    workers: Annotated[int, Field(ge=0, le=256)] = 0
-    """Comparisons that run at once, 19 MiB each; 0 = as many as there are processors."""
-
-
-class Relay(Section):
-    """Where accepted mail goes; without either, directly to the mail servers of the recipients."""
-
-    host: str = ""
-    """Next hop for everything, such as "[mail.example.com]:25"; brackets mean: the host itself, not its MX."""
-    capture: Path | None = None
-    """Folder that keeps every outgoing message as a file; nothing leaves the host."""
-
-
-class Web(Section):
-    """The tracking host: what the links and images of tracked mail lead to."""
-
-    address: str = "127.0.0.1"
-    """IP address to listen on; a web server with certificates for the click hosts stands in front."""
-    port: Port = 8080
-    """Port to listen on."""
-    host: str = ""
-    """Click host of mail whose From domain is no sender domain, or has no click host; "" = clicks. before the host name."""
-    https: bool = True
-    """Whether links to that host begin with https."""
-    proxies: tuple[IPvAnyNetwork, ...] = ()
-    """Addresses or networks whose X-Forwarded-For and X-Forwarded-Proto are believed."""
-
-
-class Journal(Section):
-    """What became of each message: attempts, clicks, opens."""
-
-    database: str = ""
-    """URL of the journal's database (SQLAlchemy form); "" = the file journal.db in the data folder."""
-    retention: Annotated[int, Field(ge=0, le=36500)] = 365
-    """Days that messages and events are kept; 0 = for ever."""
-    truncate_ip: bool = True
-    """Whether addresses of visitors are shortened before they are written: to 24 bits of IPv4, 48 of IPv6."""
 
 
 def _own_name(hosts: Path = Path("/etc/hosts")) -> str:
@@ -117,6 +40,10 @@ class Settings(Section):
     """The address that senders without permission are told to write to; "" = postmaster@ the host name."""
     database: str = ""
     """URL of the policy database (SQLAlchemy form); "" = the file policy.db in the data folder."""
+    usage: str = ""
+    """URL of the database of limits and last uses; "" = usage.db in the data folder, or the policy database if it is a server."""
+    require_sender_domain: bool = False
+    """Whether mail is refused whose addresses are in no sender domain of the account."""
     listen: Listen = Listen()
     relay: Relay = Relay()
     tls: Tls = Tls()
@@ -124,6 +51,8 @@ class Settings(Section):
     auth: Auth = Auth()
     web: Web = Web()
     journal: Journal = Journal()
+    directory: Directory = Directory()
+    keys: Keys = Keys()
 
     @property
     def contact(self) -> str:
@@ -134,6 +63,17 @@ class Settings(Section):
     def database_url(self) -> str:
         """URL of the policy database."""
         return self.database or f"sqlite:///{self.data / 'policy.db'}"
+
+    @property
+    def usage_url(self) -> str:
+        """URL of the usage database."""
+        own = not self.database or self.database.startswith("sqlite")
+        return self.usage or (f"sqlite:///{self.data / 'usage.db'}" if own else self.database)
+
+    @property
+    def service_domain(self) -> str:
+        """The domain of the operator's own DNS records."""
+        return self.keys.domain or self.hostname
 
     @property
     def master_key_file(self) -> Path:
@@ -215,12 +155,14 @@ def load(path: Path | None, data: Path | None = None) -> Settings:
         raise UserError(f"settings {found}: relay.host and relay.capture exclude each other")
     base = (found.parent if found is not None else Path()).absolute()
     folder = data.absolute() if data is not None else base / settings.data
-    tls, relay = settings.tls, settings.relay
+    tls, relay, directory = settings.tls, settings.relay, settings.directory
     return settings.model_copy(
         update={
             "data": folder,
             "tls": Tls(certificate=_under(base, tls.certificate), key=_under(base, tls.key)),
             "relay": Relay(host=relay.host, capture=_under(base, relay.capture)),
+            "keys": settings.keys.model_copy(update={"zone": _under(base, settings.keys.zone)}),
+            "directory": directory.model_copy(update={name: _under(base, getattr(directory, name)) for name in _FILES}),
         }
     )
 

@@ -36,6 +36,7 @@ class Schema:
 
 
 POLICY = Schema(migrations=MIGRATIONS, version_table="alembic_version")
+USAGE = Schema(migrations=Path(__file__).parent / "usage_migrations", version_table="alembic_version_usage")
 
 
 def wanted_version(schema: Schema = POLICY) -> str:

@@ -7,22 +7,23 @@ the database as it then is, and none holds a lock between two messages.
 import os
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.exc import IntegrityError, SQLAlchemyError
 
-from policy.account import Account, State
-from policy.domains import Algorithm, SenderDomain, SigningKey
+from policy.account import Account
+from policy.domains import Rule, SenderDomain, SigningKey
 from policy.login import Login
-from policy.options import BY_NAME, Images, Options
-from policy.stores import Conflict, NotFound, StoreUnavailable
-from policy.stores.engine import cause, connect_engine
-from policy.stores.schema import accounts, domains, logins, signing_keys
+from policy.stores import LAG, Conflict, NotFound, StoreUnavailable, rows
+from policy.stores.engine import cause, connect_engine, database_file
+from policy.stores.schema import accounts, domains, logins, passwords, signing_keys
 
 RECENT = 100_000_000  # nanoseconds; many ticks of any kernel's clock
+_KEY_ORDER = (signing_keys.c.created, signing_keys.c.domain, signing_keys.c.selector)
 
 
 class SqlStore:
@@ -34,123 +35,145 @@ class SqlStore:
     def __init__(self, url: str) -> None:
         self._engine = connect_engine(url)
         self._thread = threading.local()
-        database = sa.make_url(url).database or ""
+        file = database_file(url)
+        self._sqlite = file is not None
         # A commit writes to the log beside the database, a checkpoint to the database (sqlite.org/wal.html).
-        self._files = (database, f"{database}-wal")
+        self._files = (str(file), f"{file}-wal")
 
     # -- reading -------------------------------------------------------------------------------------------------------
 
     def revision(self) -> object:
-        """See LoginStore. SQLite only: the time of the last write to the database's files tells of a change.
+        """See LoginStore. The time of the last write to an SQLite database's files tells of a change; of PostgreSQL only the
+        time that has passed does, so it is another one after LAG seconds, changed or not.
 
         Time stamps of files are as coarse as the kernel's clock tick. A write that recent may have been followed by another
         one with the same stamp, so until it is a little older no two revisions are equal.
         """
+        if not self._sqlite:
+            return time.monotonic() // LAG
         stamps = tuple(_stamp(path) for path in self._files)
         if time.time_ns() - max(stamp[0] for stamp in stamps) < RECENT:
             return object()
         return stamps
 
     def login(self, name: str) -> Login | None:
-        """See LoginStore."""
-        rows = self._rows(sa.select(logins).where(logins.c.name == name))
-        return _login(rows[0]) if rows else None
+        """See Logins."""
+        found = self._rows(sa.select(logins).where(logins.c.name == name))
+        return rows.login(found[0], self._rows(_passwords_of(name))) if found else None
+
+    def bind(self, login: Login, password: bytes) -> bool:
+        """See Logins; every login here has its password here."""
+        raise ValueError(f"the login {login.name} has its password here")
 
     def account(self, name: str) -> Account | None:
         """See LoginStore."""
-        rows = self._rows(sa.select(accounts).where(accounts.c.name == name))
-        return _account(rows[0]) if rows else None
+        found = self._rows(sa.select(accounts).where(accounts.c.name == name))
+        return rows.account(found[0]) if found else None
 
     def signing_keys(self, account: str) -> tuple[SigningKey, ...]:
         """See LoginStore."""
-        statement = sa.select(signing_keys).join(domains).where(domains.c.account == account)
-        rows = self._rows(statement.order_by(signing_keys.c.created, signing_keys.c.selector))
-        return tuple(_signing_key(row) for row in rows)
+        statement = sa.select(signing_keys).where(signing_keys.c.account == account)
+        return tuple(map(rows.signing_key, self._rows(statement.order_by(*_KEY_ORDER))))
 
     def accounts(self) -> tuple[Account, ...]:
         """See AdminStore."""
-        return tuple(_account(row) for row in self._rows(sa.select(accounts).order_by(accounts.c.name)))
+        return tuple(map(rows.account, self._rows(sa.select(accounts).order_by(accounts.c.name))))
 
     def logins(self, account: str | None = None) -> tuple[Login, ...]:
-        """See AdminStore."""
+        """See LoginAdmin."""
         statement = sa.select(logins).order_by(logins.c.created, logins.c.name)
+        theirs = sa.select(passwords).order_by(passwords.c.login, passwords.c.number)
         if account is not None:
             statement = statement.where(logins.c.account == account)
-        return tuple(_login(row) for row in self._rows(statement))
+            theirs = theirs.join(logins).where(logins.c.account == account)
+        found: dict[str, list[Any]] = {}
+        for row in self._rows(theirs):
+            found.setdefault(row.login, []).append(row)
+        return tuple(rows.login(row, found.get(row.name, ())) for row in self._rows(statement))
 
     def domains(self, account: str | None = None) -> tuple[SenderDomain, ...]:
-        """See AdminStore."""
+        """See LoginStore."""
         statement = sa.select(domains).order_by(domains.c.name)
         if account is not None:
             statement = statement.where(domains.c.account == account)
-        return tuple(SenderDomain(**row._mapping) for row in self._rows(statement))
+        return tuple(map(rows.domain, self._rows(statement)))
 
     # -- administering -------------------------------------------------------------------------------------------------
 
     def add_account(self, account: Account) -> None:
         """See AdminStore."""
-        row = {"name": account.name, "state": account.state.value, "created": account.created}
         with self._writing(f"there is an account {account.name!r} already") as connection:
-            connection.execute(sa.insert(accounts).values(row))
+            connection.execute(sa.insert(accounts).values(rows.account_columns(account)))
 
-    def set_state(self, account: str, state: State) -> None:
-        """See AdminStore."""
-        self._change(accounts, account, "account", state=state.value)
-
-    def add_login(self, login: Login) -> None:
-        """See AdminStore."""
-        row = {
-            "name": login.name,
-            "account": login.account,
-            "label": login.label,
-            "password_hash": login.password_hash,
-            "enabled": login.enabled,
-            "created": login.created,
-            **_option_columns(login.options),
-        }
-        self._require(self.account(login.account), "account", login.account)
-        with self._writing(f"there is a login {login.name!r} already") as connection:
-            connection.execute(sa.insert(logins).values(row))
-
-    def set_options(self, login: str, options: Options) -> None:
-        """See AdminStore."""
-        self._change(logins, login, "login", **_option_columns(options))
-
-    def set_label(self, login: str, label: str) -> None:
-        """See AdminStore."""
-        self._change(logins, login, "login", label=label)
-
-    def set_enabled(self, login: str, enabled: bool) -> None:
-        """See AdminStore."""
-        self._change(logins, login, "login", enabled=enabled)
-
-    def set_password_hash(self, login: str, password_hash: str) -> None:
-        """See AdminStore."""
-        self._change(logins, login, "login", password_hash=password_hash)
-
-    def remove_login(self, login: str) -> None:
+    def change_account(self, name: str, change: Callable[[Account], Account]) -> Account:
         """See AdminStore."""
         with self._writing() as connection:
+            found = self._only(connection, accounts, name, "account")
+            changed = replace(change(rows.account(found)), name=name, created=found.created)
+            connection.execute(sa.update(accounts).where(accounts.c.name == name).values(rows.account_columns(changed)))
+        return changed
+
+    def add_login(self, login: Login) -> None:
+        """See LoginAdmin. Raises ValueError for an external one."""
+        if login.external:
+            raise ValueError("a login whose password a directory compares is kept there")
+        self._require(self.account(login.account), "account", login.account)
+        with self._writing(f"there is a login {login.name!r} already") as connection:
+            connection.execute(sa.insert(logins).values(rows.login_columns(login)))
+            self._set_passwords(connection, login)
+
+    def change_login(self, name: str, change: Callable[[Login], Login]) -> Login:
+        """See LoginAdmin."""
+        with self._writing() as connection:
+            found = self._only(connection, logins, name, "login")
+            login = rows.login(found, connection.execute(_passwords_of(name)))
+            changed = replace(change(login), name=name, account=login.account, created=login.created)
+            connection.execute(sa.update(logins).where(logins.c.name == name).values(rows.login_columns(changed)))
+            if changed.passwords != login.passwords:
+                connection.execute(sa.delete(passwords).where(passwords.c.login == name))
+                self._set_passwords(connection, changed)
+        return changed
+
+    def remove_login(self, login: str) -> None:
+        """See LoginAdmin."""
+        with self._writing() as connection:
+            connection.execute(sa.delete(passwords).where(passwords.c.login == login))
             removed = connection.execute(sa.delete(logins).where(logins.c.name == login))
             self._require(removed.rowcount, "login", login)
 
     def add_domain(self, domain: SenderDomain, keys: tuple[SigningKey, ...]) -> None:
         """See AdminStore."""
         self._require(self.account(domain.account), "account", domain.account)
-        row = {column.name: getattr(domain, column.name) for column in domains.columns}
-        with self._writing(f"there is a sender domain {domain.name!r} already") as connection:
-            connection.execute(sa.insert(domains).values(row))
+        with self._writing(f"there is a sender domain {domain.name!r} already, or a key of it") as connection:
+            connection.execute(sa.insert(domains).values(rows.domain_columns(domain)))
             for key in keys:
-                connection.execute(sa.insert(signing_keys).values(_key_columns(key)))
+                connection.execute(sa.insert(signing_keys).values(rows.key_columns(key)))
 
-    def set_click_host(self, domain: str, host: str, *, https: bool) -> None:
+    def change_domain(self, name: str, change: Callable[[SenderDomain], SenderDomain]) -> SenderDomain:
         """See AdminStore."""
-        self._change(domains, domain, "sender domain", clicks=host, https=https)
+        with self._writing() as connection:
+            domain = rows.domain(self._only(connection, domains, name, "sender domain"))
+            changed = replace(change(domain), name=name, account=domain.account, created=domain.created)
+            connection.execute(sa.update(domains).where(domains.c.name == name).values(rows.domain_columns(changed)))
+        return changed
+
+    def change_keys(self, domain: str, change: Callable[[tuple[SigningKey, ...]], tuple[SigningKey, ...]]) -> None:
+        """See AdminStore."""
+        of_domain = signing_keys.c.domain == domain
+        with self._writing("two keys have the same selector, or an account is not there") as connection:
+            if not self._sqlite:  # two that add keys to a domain without any have no row to lock
+                connection.execute(sa.select(sa.func.pg_advisory_xact_lock(sa.func.hashtext(domain))))
+            found = connection.execute(sa.select(signing_keys).where(of_domain).order_by(*_KEY_ORDER))
+            keys = change(tuple(map(rows.signing_key, found)))
+            connection.execute(sa.delete(signing_keys).where(of_domain))
+            for key in keys:
+                connection.execute(sa.insert(signing_keys).values({**rows.key_columns(key), "domain": domain}))
 
     def remove_domain(self, name: str) -> None:
         """See AdminStore."""
+        own = sa.and_(signing_keys.c.domain == name, signing_keys.c.rule == Rule.DOMAIN.value)
         with self._writing() as connection:
-            connection.execute(sa.delete(signing_keys).where(signing_keys.c.domain == name))
+            connection.execute(sa.delete(signing_keys).where(own))
             removed = connection.execute(sa.delete(domains).where(domains.c.name == name))
             self._require(removed.rowcount, "sender domain", name)
 
@@ -177,16 +200,24 @@ class SqlStore:
     def _writing(self, taken: str = "") -> Iterator[sa.Connection]:
         try:
             with self._engine.begin() as connection:
+                if self._sqlite:  # from the first look on nobody else writes
+                    connection.exec_driver_sql("BEGIN IMMEDIATE")
                 yield connection
         except IntegrityError as error:
             raise Conflict(taken or "it is still in use") from error
         except (SQLAlchemyError, OSError) as error:
             raise StoreUnavailable(cause(error)) from error
 
-    def _change(self, table: sa.Table, name: str, noun: str, **columns: object) -> None:
-        with self._writing() as connection:
-            changed = connection.execute(sa.update(table).where(table.c.name == name).values(**columns))
-            self._require(changed.rowcount, noun, name)
+    def _only(self, connection: sa.Connection, table: sa.Table, name: str, noun: str) -> Any:
+        """The row of that name, which nobody else changes until the end of the transaction."""
+        found = connection.execute(sa.select(table).where(table.c.name == name).with_for_update()).one_or_none()
+        self._require(found is not None, noun, name)
+        return found
+
+    @staticmethod
+    def _set_passwords(connection: sa.Connection, login: Login) -> None:
+        for password in login.passwords:
+            connection.execute(sa.insert(passwords).values(rows.password_columns(login.name, password)))
 
     @staticmethod
     def _require(found: object, noun: str, name: str) -> None:
@@ -202,37 +233,5 @@ def _stamp(path: str) -> tuple[int, int, int]:
     return found.st_mtime_ns, found.st_size, found.st_ino
 
 
-def _account(row: Any) -> Account:
-    return Account(name=row.name, state=State(row.state), created=row.created)
-
-
-def _login(row: Any) -> Login:
-    words = {name: getattr(row, name) for name in BY_NAME}
-    return Login(
-        name=row.name,
-        account=row.account,
-        password_hash=row.password_hash,
-        options=Options(**{**words, "images": Images(row.images)}),
-        enabled=row.enabled,
-        label=row.label,
-        created=row.created,
-    )
-
-
-def _signing_key(row: Any) -> SigningKey:
-    return SigningKey(**{**row._mapping, "algorithm": Algorithm(row.algorithm)})
-
-
-def _option_columns(options: Options) -> dict[str, object]:
-    return {name: getattr(options, name) for name in BY_NAME} | {"images": options.images.value}
-
-
-def _key_columns(key: SigningKey) -> dict[str, object]:
-    return {
-        "domain": key.domain,
-        "selector": key.selector,
-        "algorithm": key.algorithm.value,
-        "public": key.public,
-        "sealed": key.sealed,
-        "created": key.created,
-    }
+def _passwords_of(login: str) -> sa.Select[Any]:
+    return sa.select(passwords).where(passwords.c.login == login).order_by(passwords.c.number)

@@ -38,6 +38,9 @@ class Request:
     instance: str = ""
     sasl_username: str = ""
     policy_context: str = ""
+    server_port: str = ""
+    helo_name: str = ""
+    size: str = ""
     encrypted: bool = False
 
     @classmethod

@@ -2,6 +2,7 @@
 
 import re
 import time
+from dataclasses import replace
 from typing import Annotated, Any
 
 import typer
@@ -68,7 +69,7 @@ def suspend(context: typer.Context, name: Name) -> None:
 
 
 def _set_state(context: typer.Context, name: str, state: State) -> None:
-    database.open_store(settings_of(context)).set_state(name, state)
+    database.open_store(settings_of(context)).change_account(name, lambda account: replace(account, state=state))
     typer.echo(f"account {name} is {state}")
 
 

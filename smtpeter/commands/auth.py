@@ -9,6 +9,7 @@ import signal
 import typer
 
 from policy import server
+from policy.gate import Gate
 from policy.stores.sql import SqlStore
 from smtpeter import activation
 from smtpeter.cli import settings_of
@@ -30,6 +31,8 @@ def auth(context: typer.Context) -> None:
     except KeyError:
         logging.getLogger("smtpeter.auth").warning("there is no user %s; only root may connect", MAIL_USER)
 
+    store = SqlStore(settings.database_url)
+
     async def main() -> None:
         stop = asyncio.Event()
         for number in (signal.SIGTERM, signal.SIGINT):
@@ -37,8 +40,8 @@ def auth(context: typer.Context) -> None:
         await server.serve(
             auth=sockets["auth"],
             policy=sockets["policy"],
-            store=SqlStore(settings.database_url),
-            postmaster=settings.contact,
+            store=store,
+            gate=Gate(store, postmaster=settings.contact),
             workers=settings.auth_workers,
             peers=frozenset(peers),
             stop=stop,

@@ -68,7 +68,8 @@ def check_logins(settings: Settings) -> Iterator[Finding]:
     yield ok("database", f"{len(accounts)} accounts, {len(logins)} logins, {len(store.domains())} sender domains")
     for login in logins:
         try:
-            extract_parameters(login.password_hash)
+            for password in login.passwords:
+                extract_parameters(password.hash)
         except InvalidHashError:
             yield error("logins", f"the password hash of login {login.name} is damaged; `smtpeter login rotate {login.name}`")
     if not any(login.enabled and accounts[login.account].state is State.APPROVED for login in logins):

@@ -70,7 +70,7 @@ def add(
     store, master, now = database.open_store(settings), wiring.master_key(settings), int(time.time())
     pems = [_read(path) for path in import_key or []]
     pems += [new_private_key(kind) for kind in dict.fromkeys(algorithm or ([] if pems else [Algorithm.RSA]))]
-    keys = _sealed(master, domain, first, pems, now)
+    keys = _sealed(master, domain, account, first, pems, now)
     added = SenderDomain(name=domain, account=account, created=now, clicks=host, https=https)
     store.add_domain(added, keys)
     published = records(settings, added, keys)
@@ -136,12 +136,12 @@ def change(
     domain = _find(store, name)
     if clicks is None and https is None:
         raise UserError("nothing to change; give --clicks HOST, --https or --no-https")
-    changed = replace(
-        domain,
-        clicks=domain.clicks if clicks is None else _click_host(clicks, domain.name),
-        https=domain.https if https is None else https,
-    )
-    store.set_click_host(domain.name, changed.clicks, https=changed.https)
+    host = None if clicks is None else _click_host(clicks, domain.name)
+
+    def changes(domain: SenderDomain) -> SenderDomain:
+        return replace(domain, clicks=domain.clicks if host is None else host, https=domain.https if https is None else https)
+
+    changed = store.change_domain(domain.name, changes)
     typer.echo(f"tracked links of {domain.name} lead to {_base(settings, changed)}")
     if changed.clicks != domain.clicks:
         print_records(records(settings, changed, ()))
@@ -194,7 +194,7 @@ def _click_host(text: str, domain: str) -> str:
         raise UserError(str(error)) from error
 
 
-def _sealed(master: bytes, domain: str, selector: str, pems: Sequence[bytes], now: int) -> tuple[SigningKey, ...]:
+def _sealed(master: bytes, domain: str, account: str, selector: str, pems: Sequence[bytes], now: int) -> tuple[SigningKey, ...]:
     """The keys of a new domain: the first under the selector, others with their kind appended. Raises UserError."""
     keys: list[SigningKey] = []
     for pem in pems:
@@ -203,7 +203,18 @@ def _sealed(master: bytes, domain: str, selector: str, pems: Sequence[bytes], no
         if kind in {key.algorithm for key in keys}:
             raise UserError(f"two keys of kind {kind.value} were given; a domain takes one of each kind")
         sealed = seal_private_key(master, domain=domain, selector=here, pem=normal)
-        keys.append(SigningKey(domain=domain, selector=here, algorithm=kind, public=public, sealed=sealed, created=now))
+        keys.append(
+            SigningKey(
+                domain=domain,
+                selector=here,
+                account=account,
+                algorithm=kind,
+                public=public,
+                sealed=sealed,
+                created=now,
+                active=now,
+            )
+        )
     return tuple(keys)
 
 

@@ -3,13 +3,14 @@
 import secrets
 import time
 from collections.abc import Mapping
+from dataclasses import replace
 from types import MappingProxyType
 from typing import Annotated, Any
 
 import typer
 
-from policy.login import Login, new_name
-from policy.options import OPTIONS, Options
+from policy.login import Login, Password, new_name
+from policy.options import OPTIONS, Options, settled
 from policy.password import SALT_LENGTH, hash_password, new_password
 from policy.stores.sql import SqlStore
 from smtpeter import database, wiring
@@ -55,9 +56,13 @@ def list_logins(
     store = database.open_store(settings_of(context))
     if account is not None and store.account(account) is None:
         raise UserError(f"there is no account {account!r}")
-    rows = [_row(login) for login in store.logins(account)]
+    found = store.logins(account)
+    rows = [_row(login) for login in found]
     if not as_json:
-        rows = [{**row, "options": _short(row["options"]), "enabled": "yes" if row["enabled"] else "no"} for row in rows]
+        rows = [
+            {**row, "options": _short(login), "enabled": "yes" if row["enabled"] else "no"}
+            for row, login in zip(rows, found, strict=True)
+        ]
     print_rows(rows, COLUMNS, as_json=as_json, empty="there is no login yet; `smtpeter login add --account NAME` makes one")
 
 
@@ -82,13 +87,14 @@ def set_options(
     login = find(store, name)
     if not options and label is None:
         raise UserError("nothing to set; give OPTION=VALUE or --label")
-    changed = login.options.with_words(read_words(options))
-    text = _checked(label) if label is not None else None
-    if options:
-        store.set_options(login.name, changed)
-    if text is not None:
-        store.set_label(login.name, text)
-    typer.echo(f"login {login.name}: {_short(changed.as_words())}")
+    words = read_words(options)
+
+    def change(login: Login) -> Login:
+        wanted, forced = settled(login.options, login.forced, words)
+        return replace(login, options=wanted, forced=forced, label=login.label if label is None else _checked(label))
+
+    changed = store.change_login(login.name, change)
+    typer.echo(f"login {login.name}: {_short(changed)}")
 
 
 @app.command()
@@ -110,7 +116,7 @@ def rotate(context: typer.Context, name: Name, as_json: AsJson = False) -> None:
     store = database.open_store(settings)
     login = find(store, name)
     password = new_password(secrets.choice)
-    store.set_password_hash(login.name, hash_password(password, secrets.token_bytes(SALT_LENGTH)))
+    store.change_login(login.name, lambda login: replace(login, passwords=(_hashed(password, 1),)))
     show_credentials(settings, login, password, as_json=as_json)
 
 
@@ -132,11 +138,13 @@ def create(
 ) -> None:
     """Adds a login with these options and shows its password, the only time it is seen. Raises InvalidOption, NotFound."""
     password = new_password(secrets.choice)
+    wanted, forced = settled(Options(), frozenset(), words)
     login = Login(
         name=new_name(secrets.token_bytes(16)),
         account=account,
-        password_hash=hash_password(password, secrets.token_bytes(SALT_LENGTH)),
-        options=Options().with_words(words),
+        passwords=(_hashed(password, 1),),
+        options=wanted,
+        forced=forced,
         label=label,
         created=int(time.time()),
     )
@@ -178,7 +186,7 @@ def show_credentials(settings: Settings, login: Login, password: str, *, as_json
         "  User name": login.name,
         "  Password": password,
         "  Mechanism": "PLAIN or LOGIN (“normal password”)",
-        "  Options": _short(login.options.as_words()),
+        "  Options": _short(login),
     }
     print_pairs(pairs, as_json=False)
 
@@ -186,7 +194,7 @@ def show_credentials(settings: Settings, login: Login, password: str, *, as_json
 def _set_enabled(context: typer.Context, name: str, enabled: bool) -> None:
     store = database.open_store(settings_of(context))
     login = find(store, name)
-    store.set_enabled(login.name, enabled)
+    store.change_login(login.name, lambda login: replace(login, enabled=enabled))
     typer.echo(f"login {login.name} is {'enabled' if enabled else 'disabled'}")
 
 
@@ -196,7 +204,13 @@ def _checked(label: str) -> str:
     return label
 
 
-def _short(words: dict[str, str]) -> str:
+def _hashed(password: str, number: int) -> Password:
+    hashed = hash_password(password, secrets.token_bytes(SALT_LENGTH))
+    return Password(number=number, hash=hashed, created=int(time.time()))
+
+
+def _short(login: Login) -> str:
+    words = login.options.as_words(login.forced)
     on = [name if word == "true" else f"{name}={word}" for name, word in words.items() if word not in ("false", "default")]
     return " ".join(on) or "all off"
 
@@ -207,6 +221,6 @@ def _row(login: Login) -> dict[str, Any]:
         "account": login.account,
         "label": login.label,
         "enabled": login.enabled,
-        "options": login.options.as_words(),
+        "options": login.options.as_words(login.forced),
         "created": utc(login.created),
     }

@@ -3,6 +3,7 @@
 import difflib
 import os
 import sys
+import time
 from collections.abc import Iterator
 from itertools import zip_longest
 from pathlib import Path
@@ -19,6 +20,7 @@ from filters.pipeline import transform
 from filters.senders import Senders
 from filters.target import LONGEST
 from journal.event import Event, Kind
+from policy.access import Session
 from policy.log_line import shown
 from policy.reply import Refused
 from smtpeter import database, wiring
@@ -81,12 +83,14 @@ def preview(
 
 def run(senders: Senders, login: str, received: Message, recipient: str) -> Result:
     """The result for a message as if `login` had sent it to `recipient`. Raises Refused."""
-    sender = senders.authorise(login)
+    sender = senders.authorise(login, Session(now=int(time.time()), anywhere=True))
     job = Job(
         login=sender.login.name,
         account=sender.login.account,
         envelope=Envelope(mail_from="", rcpt_to=(recipient,)),
         options=sender.login.options,
+        forced=sender.login.forced,
+        dialects=sender.login.dialects,
         message=received,
     )
     return transform(job, senders.site(sender))

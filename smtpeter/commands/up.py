@@ -21,7 +21,8 @@ from smtpeter.errors import UserError
 from smtpeter.ports import Ports, open_listener
 from smtpeter.postfix import Instance, source_directory
 from smtpeter.process import mail_group, socket_paths
-from smtpeter.settings import Relay, Settings
+from smtpeter.sections import Relay
+from smtpeter.settings import Settings
 from smtpeter.supervisor import Child, Supervisor
 
 FIRST_ACCOUNT = "first"

@@ -19,14 +19,16 @@ from journal.ring_file import RingFile
 from journal.seal import KEY_LENGTH, Ring, SealingKey
 from journal.segment import read_segment
 from journal.spool import SEGMENT_SECONDS, Writer
+from policy.access import Session
 from policy.account import Account, State
-from policy.login import Login
+from policy.login import Login, Password
 from policy.options import Images, Options
 from policy.reply import Refused
 from policy.stores.migrate import migrate
 from policy.stores.sql import SqlStore
 
 NAME = "0" * 32
+HERE = Session(address="192.0.2.1", port=587, now=1_700_000_000)
 HTML = b'<html><body><p>See <a href="https://www.example.com/x">this</a>.</p></body></html>\r\n'
 TRACKED = Options(trackclicks=True, trackopens=True)
 RECIPIENTS = ("a@example.net", "B@example.net", "b@EXAMPLE.net", "c@example.org")
@@ -48,7 +50,9 @@ def store(tmp_path: Path) -> Iterator[SqlStore]:
     migrate(url)
     found = SqlStore(url)
     found.add_account(Account(name="shop", state=State.APPROVED, created=1))
-    found.add_login(Login(name=NAME, account="shop", password_hash="h", options=TRACKED, created=1))
+    found.add_login(
+        Login(name=NAME, account="shop", passwords=(Password(number=1, hash="h", created=1),), options=TRACKED, created=1)
+    )
     yield found
     found.close()
 
@@ -79,7 +83,7 @@ def received(found: Message, *recipients: str, queue_id: str = "FIRST") -> Recei
 
 
 def first(passes: Passes, found: Message, *recipients: str) -> Accepted:
-    return passes.first(passes.senders.authorise(NAME), received(found, *recipients))
+    return passes.first(passes.senders.authorise(NAME, HERE), received(found, *recipients))
 
 
 def left(found: Message, accepted: Accepted) -> Message:
@@ -135,7 +139,7 @@ def test_one_record_for_each_recipient_and_the_same_again_in_its_copy(passes: Pa
 def test_options_tags_and_who_decided_reach_the_copy(passes: Passes, store: SqlStore) -> None:
     mail = message(Field(b"X-SMTPeter-Tags", b" spring"), Field(b"X-SMTPeter-TrackOpens", b" no"))
     copy = left(mail, first(passes, mail, *RECIPIENTS))
-    store.set_options(NAME, Options())  # which is too late for this message
+    store.change_login(NAME, lambda login: replace(login, options=Options()))  # which is too late for this message
     job = passes.second(received(copy, "a@example.net")).result.job
     assert job.options == replace(TRACKED, trackopens=False)
     assert job.tags == ("spring",)
@@ -144,11 +148,11 @@ def test_options_tags_and_who_decided_reach_the_copy(passes: Passes, store: SqlS
 
 def test_a_login_that_was_disabled_meanwhile_does_not_stop_the_copies(passes: Passes, store: SqlStore) -> None:
     copy = left(message(), first(passes, message(), *RECIPIENTS))
-    store.set_enabled(NAME, False)
-    store.set_state("shop", State.SUSPENDED)
+    store.change_login(NAME, lambda login: replace(login, enabled=False))
+    store.change_account("shop", lambda account: replace(account, state=State.SUSPENDED))
     assert passes.second(received(copy, "a@example.net")).result.job.account == "shop"
     with pytest.raises(Refused):
-        passes.senders.authorise(NAME)
+        passes.senders.authorise(NAME, HERE)
 
 
 def test_without_our_ticket_a_copy_is_refused(passes: Passes) -> None:
@@ -185,7 +189,7 @@ PIXEL = b"R0lGODlhAQABAIAAAP///wAAACH5BAEAAAAALAAAAAABAAEAAAICRAEAOw=="  # a GIF
 def test_images_are_there_before_the_journal_knows_of_the_message(
     passes: Passes, store: SqlStore, spool: Path, tmp_path: Path
 ) -> None:
-    store.set_options(NAME, Options(images=Images.HOSTED))
+    store.change_login(NAME, lambda login: replace(login, options=Options(images=Images.HOSTED)))
     body = (
         b'--b\r\nContent-Type: text/html; charset=utf-8\r\n\r\n<html><body><img src="cid:p@x"></body></html>\r\n'
         b"--b\r\nContent-Type: image/gif\r\nContent-ID: <p@x>\r\nContent-Disposition: inline\r\n"

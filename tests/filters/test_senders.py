@@ -1,6 +1,7 @@
 """Who a session is to the filter: remembered as long as nothing changes, forgotten as soon as something does."""
 
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -10,9 +11,10 @@ from filters.mail.message import Field, Message
 from filters.senders import Senders
 from journal.ring_file import RingFile
 from journal.seal import Ring, SealingKey
+from policy.access import Session
 from policy.account import Account, State
 from policy.domains import Algorithm, InvalidKey, SenderDomain, SigningKey, new_private_key, read_private_key, seal_private_key
-from policy.login import Login
+from policy.login import Login, Password
 from policy.options import Options
 from policy.reply import Refused
 from policy.stores import StoreUnavailable
@@ -21,6 +23,7 @@ from policy.stores.sql import SqlStore
 
 MASTER = bytes(range(64))
 NAME = "0" * 32
+HERE = Session(address="192.0.2.1", port=587, now=1_700_000_000)
 
 
 class Counting(SqlStore):
@@ -39,7 +42,15 @@ def store(tmp_path: Path):
     migrate(url)
     found = Counting(url)
     found.add_account(Account(name="shop", state=State.APPROVED, created=1))
-    found.add_login(Login(name=NAME, account="shop", password_hash="h", options=Options(inlinecss=True), created=1))
+    found.add_login(
+        Login(
+            name=NAME,
+            account="shop",
+            passwords=(Password(number=1, hash="h", created=1),),
+            options=Options(inlinecss=True),
+            created=1,
+        )
+    )
     yield found
     found.close()
 
@@ -61,13 +72,15 @@ def senders(store: SqlStore, ring: RingFile) -> Senders:
 def add_domain(store: SqlStore, name: str, master: bytes = MASTER, *, account: str = "shop", clicks: str = "") -> None:
     algorithm, public, pem = read_private_key(new_private_key(Algorithm.ED25519))
     sealed = seal_private_key(master, domain=name, selector="s", pem=pem)
-    key = SigningKey(domain=name, selector="s", algorithm=algorithm, public=public, sealed=sealed, created=1)
+    key = SigningKey(
+        domain=name, selector="s", account=account, algorithm=algorithm, public=public, sealed=sealed, created=1, active=1
+    )
     store.add_domain(SenderDomain(name=name, account=account, created=1, clicks=clicks), (key,))
 
 
 def refusal(senders: Senders, name: str) -> str:
     with pytest.raises(Refused) as caught:
-        senders.authorise(name)
+        senders.authorise(name, HERE)
     return str(caught.value)
 
 
@@ -80,37 +93,37 @@ def settle(store: SqlStore) -> None:
 
 
 def test_a_sender_is_looked_up_once_until_the_store_changes(store: Counting, senders: Senders) -> None:
-    assert senders.recall(NAME) is None
+    assert senders.recall(NAME, HERE) is None
     settle(store)
-    assert senders.authorise(NAME) is senders.authorise(NAME) is senders.recall(NAME)
+    assert senders.authorise(NAME, HERE) is senders.authorise(NAME, HERE) is senders.recall(NAME, HERE)
     assert store.looked_up == 1
-    store.set_options(NAME, Options(trackopens=True))
-    assert senders.recall(NAME) is None
-    assert senders.authorise(NAME).login.options == Options(trackopens=True)
+    store.change_login(NAME, lambda login: replace(login, options=Options(trackopens=True)))
+    assert senders.recall(NAME, HERE) is None
+    assert senders.authorise(NAME, HERE).login.options == Options(trackopens=True)
     assert store.looked_up == 2
 
 
 def test_a_change_by_another_process_counts_at_once(store: Counting, senders: Senders, tmp_path: Path) -> None:
     settle(store)
-    senders.authorise(NAME)
+    senders.authorise(NAME, HERE)
     other = SqlStore(f"sqlite:///{tmp_path / 'policy.db'}")
-    other.set_enabled(NAME, False)
+    other.change_login(NAME, lambda login: replace(login, enabled=False))
     other.close()
-    assert senders.recall(NAME) is None
+    assert senders.recall(NAME, HERE) is None
     assert refusal(senders, NAME) == "554 5.7.1 This login is no longer valid"
 
 
 def test_everybody_else_is_refused(store: Counting, senders: Senders) -> None:
     assert refusal(senders, "").startswith("530 5.7.0 ")
     assert refusal(senders, "f" * 32).startswith("554 5.7.1 ")
-    store.set_state("shop", State.SUSPENDED)
+    store.change_account("shop", lambda account: replace(account, state=State.SUSPENDED))
     expected = "550 5.7.1 You do not have permission to send email; contact postmaster@example.com"
     assert refusal(senders, NAME) == expected
 
 
 def test_keys_of_the_from_domain_sign_and_no_others(store: Counting, senders: Senders) -> None:
     add_domain(store, "example.com")
-    site = senders.site(senders.authorise(NAME))
+    site = senders.site(senders.authorise(NAME, HERE))
     signer = site.signers("example.com")[0]
     assert (signer.domain, signer.selector) == ("example.com", "s")
     assert site.signers("sub.example.com") == site.signers("example.org") == site.signers("") == ()
@@ -120,7 +133,7 @@ def test_keys_of_the_from_domain_sign_and_no_others(store: Counting, senders: Se
 
 def test_a_key_under_another_master_key_is_an_error_not_an_unsigned_mail(store: Counting, senders: Senders) -> None:
     add_domain(store, "example.com", MASTER[::-1])
-    site = senders.site(senders.authorise(NAME))
+    site = senders.site(senders.authorise(NAME, HERE))
     with pytest.raises(InvalidKey):
         site.signers("example.com")
     assert site.signers("example.org") == ()
@@ -132,8 +145,8 @@ def test_links_lead_to_the_click_host_of_the_from_domain(store: Counting, sender
     add_domain(store, "example.org", clicks="clicks.example.org")
     add_domain(store, "plain.example")
     add_domain(store, "elsewhere.example", account="other", clicks="clicks.elsewhere.example")
-    store.set_click_host("example.org", "clicks.example.org", https=False)
-    tracking = senders.site(senders.authorise(NAME)).tracking
+    store.change_domain("example.org", lambda domain: replace(domain, clicks="clicks.example.org", https=False))
+    tracking = senders.site(senders.authorise(NAME, HERE)).tracking
     ours = frozenset(("go.example.com", "clicks.example.org", "clicks.example.net"))
     assert tracking("example.com") == Tracking(base="https://go.example.com", hosts=ours)
     assert tracking("example.org") == Tracking(base="http://clicks.example.org", hosts=ours)
@@ -144,14 +157,14 @@ def test_links_lead_to_the_click_host_of_the_from_domain(store: Counting, sender
 def test_a_changed_click_host_counts_at_the_next_message(store: Counting, senders: Senders) -> None:
     add_domain(store, "example.com", clicks="clicks.example.com")
     settle(store)
-    assert senders.site(senders.authorise(NAME)).tracking("example.com").base == "https://clicks.example.com"
-    store.set_click_host("example.com", "go.example.com", https=False)
-    assert senders.recall(NAME) is None
-    assert senders.site(senders.authorise(NAME)).tracking("example.com").base == "http://go.example.com"
+    assert senders.site(senders.authorise(NAME, HERE)).tracking("example.com").base == "https://clicks.example.com"
+    store.change_domain("example.com", lambda domain: replace(domain, clicks="go.example.com", https=False))
+    assert senders.recall(NAME, HERE) is None
+    assert senders.site(senders.authorise(NAME, HERE)).tracking("example.com").base == "http://go.example.com"
 
 
 def test_a_new_key_seals_the_next_message(store: Counting, senders: Senders, tmp_path: Path) -> None:
-    sender = senders.authorise(NAME)
+    sender = senders.authorise(NAME, HERE)
     before = senders.site(sender).ring
     later = SealingKey(id=2, secret=bytes(64), created=2, active=2)
     (tmp_path / "keys.ring").write_text(Ring([*before.keys, later], 2).format())
@@ -159,17 +172,17 @@ def test_a_new_key_seals_the_next_message(store: Counting, senders: Senders, tmp
 
 
 def test_a_store_without_an_answer_is_trouble(store: Counting, senders: Senders, tmp_path: Path) -> None:
-    senders.authorise(NAME)
+    senders.authorise(NAME, HERE)
     store.close()
     (tmp_path / "policy.db").unlink()
     with pytest.raises(StoreUnavailable):
-        senders.authorise(NAME)
+        senders.authorise(NAME, HERE)
 
 
 def test_copies_of_accepted_mail_are_signed_and_tracked_whatever_became_of_the_login(store: Counting, senders: Senders) -> None:
     add_domain(store, "example.com")
-    store.set_enabled(NAME, False)
-    store.set_state("shop", State.SUSPENDED)
+    store.change_login(NAME, lambda login: replace(login, enabled=False))
+    store.change_account("shop", lambda account: replace(account, state=State.SUSPENDED))
     site = senders.site_of_copies("shop", 1_700_000_000)
     assert site.now == 1_700_000_000
     assert [signer.domain for signer in site.signers("example.com")] == ["example.com"]

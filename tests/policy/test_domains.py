@@ -24,7 +24,9 @@ MASTER = bytes(range(64))
 
 
 def key(domain: str = "example.com", selector: str = "s", sealed: bytes = b"") -> SigningKey:
-    return SigningKey(domain=domain, selector=selector, algorithm=Algorithm.RSA, public="cA==", sealed=sealed, created=1)
+    return SigningKey(
+        domain=domain, selector=selector, account="a", algorithm=Algorithm.RSA, public="cA==", sealed=sealed, created=1
+    )
 
 
 @pytest.mark.parametrize(

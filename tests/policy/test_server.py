@@ -17,10 +17,11 @@ import pytest
 from argon2 import PasswordHasher
 
 from policy.account import Account, State
-from policy.domains import SigningKey
-from policy.login import Login
+from policy.domains import SenderDomain, SigningKey
+from policy.gate import Gate
+from policy.login import Login, Password
 from policy.options import Options
-from policy.server import Limits, serve
+from policy.server import Times, serve
 from policy.stores import StoreUnavailable
 
 PASSWORD = "canary abcd  efgh"
@@ -32,13 +33,17 @@ HELLO = b"VERSION\t1\t0\nCPID\t4711\n"
 REFUSED = "FAIL\t1\treason=invalid user name or password"
 
 
+def opened_by(password_hash: str) -> tuple[Password, ...]:
+    return (Password(number=1, hash=password_hash, created=0),)
+
+
 class Memory:
     """A store in dictionaries: `down` makes it fail, `held` makes it wait."""
 
     def __init__(self) -> None:
         options = Options()
         self.logins = {
-            name: Login(name=name, account=account, password_hash=HASH, options=options, created=0)
+            name: Login(name=name, account=account, passwords=opened_by(HASH), options=options, created=0)
             for name, account in ((ALICE, "approved"), (BOB, "pending"))
         }
         self.accounts = {state.value: Account(name=state.value, state=state, created=0) for state in State}
@@ -64,6 +69,12 @@ class Memory:
     def signing_keys(self, account: str) -> tuple[SigningKey, ...]:
         return ()
 
+    def domains(self, account: str | None = None) -> tuple[SenderDomain, ...]:
+        return ()
+
+    def bind(self, login: Login, password: bytes) -> bool:
+        raise ValueError("no login here is external")
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Site:
@@ -75,7 +86,7 @@ class Site:
 
 @asynccontextmanager
 async def serving(
-    folder: Path, store: Memory, *, peers: frozenset[int] = MINE, workers: int = 2, limits: Limits | None = None
+    folder: Path, store: Memory, *, peers: frozenset[int] = MINE, workers: int = 2, times: Times | None = None
 ) -> AsyncIterator[Site]:
     sockets = {}
     for name in ("auth", "policy"):
@@ -88,11 +99,11 @@ async def serving(
             auth=sockets["auth"],
             policy=sockets["policy"],
             store=store,
-            postmaster="pm@example.com",
+            gate=Gate(store, postmaster="pm@example.com"),
             workers=workers,
             peers=peers,
             stop=stop,
-            limits=limits or Limits(),
+            times=times or Times(),
         )
     )
     try:
@@ -276,7 +287,7 @@ def test_several_clients_octet_by_octet(tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", ["auth", "policy"])
 def test_half_a_request_does_not_stay(tmp_path: Path, name: str) -> None:
     async def scenario() -> None:
-        async with serving(tmp_path, Memory(), limits=Limits(partial=0.2)) as site:
+        async with serving(tmp_path, Memory(), times=Times(partial=0.2)) as site:
             async with connected(tmp_path / name) as idle, connected(tmp_path / name) as half:
                 began = time.monotonic()
                 for _ in range(4):
@@ -311,7 +322,7 @@ def test_a_store_that_is_down_closes_the_connection_and_never_refuses(tmp_path: 
 def test_a_store_that_hangs_closes_the_connection(tmp_path: Path) -> None:
     async def scenario() -> None:
         store = Memory()
-        async with serving(tmp_path, store, limits=Limits(auth=0.2)) as site, authenticating(site) as talk:
+        async with serving(tmp_path, store, times=Times(auth=0.2)) as site, authenticating(site) as talk:
             store.held.clear()
             talk.send(plain(ALICE))
             assert await talk.rest() == b""
@@ -322,7 +333,7 @@ def test_a_store_that_hangs_closes_the_connection(tmp_path: Path) -> None:
 def test_a_damaged_hash_closes_the_connection(tmp_path: Path) -> None:
     async def scenario() -> None:
         store = Memory()
-        store.logins[ALICE] = replace(store.logins[ALICE], password_hash="$argon2id$v=19$m=8,t=1,p=1$AAAA")
+        store.logins[ALICE] = replace(store.logins[ALICE], passwords=opened_by("$argon2id$v=19$m=8,t=1,p=1$AAAA"))
         async with serving(tmp_path, store) as site, authenticating(site) as talk:
             talk.send(plain(ALICE))
             assert await talk.rest() == b""
@@ -350,8 +361,8 @@ def test_a_fault_of_the_store_closes_the_connection(tmp_path: Path, caplog: pyte
 
 def test_overload_closes_the_connection_and_never_refuses(tmp_path: Path) -> None:
     async def scenario() -> None:
-        limits = Limits(pending=1)
-        async with serving(tmp_path, Memory(), workers=1, limits=limits) as site:
+        times = Times(pending=1)
+        async with serving(tmp_path, Memory(), workers=1, times=times) as site:
             # Each costs a comparison of full price, so one is under way when the next comes.
             async with authenticating(site) as talk:
                 talk.send(b"".join(plain(NOBODY, "x", number) for number in range(1, 21)))
@@ -414,8 +425,8 @@ def test_stopping_answers_what_is_in_hand(tmp_path: Path) -> None:
 def test_stopping_does_not_wait_for_ever(tmp_path: Path) -> None:
     async def scenario() -> None:
         store = Memory()
-        limits = Limits(finish=0.2)
-        async with serving(tmp_path, store, limits=limits) as site, authenticating(site) as talk:
+        times = Times(finish=0.2)
+        async with serving(tmp_path, store, times=times) as site, authenticating(site) as talk:
             store.held.clear()
             talk.send(plain(ALICE))
             assert await asyncio.to_thread(store.entered.wait, 10)
@@ -484,7 +495,7 @@ def test_policy_trouble_is_temporary(tmp_path: Path) -> None:
     async def scenario() -> None:
         store = Memory()
         trouble = ["action=451 4.3.0 Temporary failure, please try again later", ""]
-        async with serving(tmp_path, store, limits=Limits(policy=0.2)), connected(tmp_path / "policy") as talk:
+        async with serving(tmp_path, store, times=Times(policy=0.2)), connected(tmp_path / "policy") as talk:
             store.down = True
             talk.send(question())
             assert await talk.lines(2) == trouble

@@ -14,7 +14,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from policy.account import Account
 from policy.domains import SigningKey
-from policy.login import Login
+from policy.login import Login, Password
 from policy.options import Options
 from policy.password import UNKNOWN_LOGIN_HASH, verify
 from policy.stores import LoginStore, StoreUnavailable
@@ -62,7 +62,14 @@ class Comparisons:
 
 
 def login(name: str, password_hash: str, *, enabled: bool = True) -> Login:
-    return Login(name=name, account="a", password_hash=password_hash, options=Options(), enabled=enabled, created=0)
+    return Login(
+        name=name,
+        account="a",
+        passwords=(Password(number=1, hash=password_hash, created=0),),
+        options=Options(),
+        enabled=enabled,
+        created=0,
+    )
 
 
 def verifier(
@@ -92,10 +99,10 @@ KNOWN = login(NAMES[0], HASHES[PASSWORDS[0]][0])
 @pytest.mark.parametrize(
     ("name", "password", "enabled", "compared"),
     [
-        (NAMES[0], "wrong", True, KNOWN.password_hash),
-        (NAMES[0], PASSWORDS[0] + " ", True, KNOWN.password_hash),
-        (NAMES[0], PASSWORDS[0], False, KNOWN.password_hash),
-        (NAMES[0], "wrong", False, KNOWN.password_hash),
+        (NAMES[0], "wrong", True, KNOWN.passwords[0].hash),
+        (NAMES[0], PASSWORDS[0] + " ", True, KNOWN.passwords[0].hash),
+        (NAMES[0], PASSWORDS[0], False, KNOWN.passwords[0].hash),
+        (NAMES[0], "wrong", False, KNOWN.passwords[0].hash),
         (NAMES[1], PASSWORDS[0], True, UNKNOWN_LOGIN_HASH),
         (NAMES[0].upper() + "A", PASSWORDS[0], True, UNKNOWN_LOGIN_HASH),
         (NAMES[0] + " ", PASSWORDS[0], True, UNKNOWN_LOGIN_HASH),
@@ -143,7 +150,7 @@ def test_disabling_takes_effect_at_once_and_costs_a_comparison() -> None:
         assert await asked.verify(*PAIR) is None
         del store.logins[KNOWN.name]
         assert await asked.verify(*PAIR) is None
-        assert comparisons.made == {KNOWN.password_hash: 2, UNKNOWN_LOGIN_HASH: 1}
+        assert comparisons.made == {KNOWN.passwords[0].hash: 2, UNKNOWN_LOGIN_HASH: 1}
         asked.close()
 
     asyncio.run(scenario())
@@ -154,7 +161,7 @@ def test_a_store_that_folds_case_opens_no_second_name() -> None:
         def login(self, name: str) -> Login | None:
             return super().login(name.lower()[:32])
 
-    named = login("ab" * 16, KNOWN.password_hash)
+    named = login("ab" * 16, KNOWN.passwords[0].hash)
     folding = Folding(named)
     folding.logins["cd" * 16] = named
     assert ask(verifier(folding), ("AB" * 16, PAIR[1]), ("cd" * 16, PAIR[1]), ("ab" * 16, PAIR[1])) == [

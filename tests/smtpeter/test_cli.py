@@ -29,7 +29,7 @@ def test_a_login_shows_its_password_once(shop, tmp_path: Path) -> None:
     for later in (("show", made["name"]), ("show", made["name"], "--json"), ("list",), ("list", "--json")):
         assert made["password"] not in shop("login", *later)
     store = SqlStore(f"sqlite:///{tmp_path}/data/policy.db")
-    assert verify(store.login(made["name"]).password_hash, made["password"].encode())
+    assert verify(store.login(made["name"]).passwords[0].hash, made["password"].encode())
     store.close()
 
 

@@ -6,7 +6,8 @@ import pytest
 
 from smtpeter.__main__ import run
 from smtpeter.commands.up import _with_options, postfix_for
-from smtpeter.settings import Listen, Settings, Web
+from smtpeter.sections import Listen, Web
+from smtpeter.settings import Settings
 
 
 @pytest.fixture

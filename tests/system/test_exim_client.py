@@ -14,8 +14,9 @@ from typing import Any
 import pytest
 
 from policy.account import Account, State
-from policy.domains import SigningKey
-from policy.login import Login
+from policy.domains import SenderDomain, SigningKey
+from policy.gate import Gate
+from policy.login import Login, Password
 from policy.options import Options
 from policy.password import SALT_LENGTH, hash_password
 from policy.server import serve
@@ -56,7 +57,9 @@ class OneLogin:
     def __init__(self) -> None:
         self.down = False
         password_hash = hash_password(PASSWORD, bytes(SALT_LENGTH))
-        self.known = Login(name=NAME, account="a", password_hash=password_hash, options=Options(), created=0)
+        self.known = Login(
+            name=NAME, account="a", passwords=(Password(number=1, hash=password_hash, created=0),), options=Options(), created=0
+        )
 
     def revision(self) -> object:
         return object()
@@ -68,6 +71,12 @@ class OneLogin:
 
     def account(self, name: str) -> Account | None:
         return Account(name=name, state=State.APPROVED, created=0)
+
+    def domains(self, account: str | None = None) -> tuple[SenderDomain, ...]:
+        return ()
+
+    def bind(self, login: Login, password: bytes) -> bool:
+        raise ValueError("no login here is external")
 
     def signing_keys(self, account: str) -> tuple[SigningKey, ...]:
         return ()
@@ -108,7 +117,7 @@ async def serving(folder: Path, store: OneLogin) -> AsyncIterator[None]:
             auth=sockets["auth"],
             policy=sockets["policy"],
             store=store,
-            postmaster="pm@example.com",
+            gate=Gate(store, postmaster="pm@example.com"),
             workers=1,
             peers=frozenset({EXIM_USER}),
             stop=stop,

@@ -7,26 +7,58 @@ from pathlib import Path
 import pytest
 
 from policy.account import Account, State
-from policy.domains import Algorithm, SenderDomain, SigningKey
-from policy.login import Login
+from policy.domains import Algorithm, Rule, SenderDomain, SigningKey
+from policy.limits import Limits
+from policy.login import Dialect, Login, Password
 from policy.options import Images, Options
 from policy.stores import AdminStore, Conflict, NotFound
 from policy.stores.migrate import migrate
 from policy.stores.sql import SqlStore
 
-ACCOUNT = Account(name="shop", state=State.PENDING, created=1_700_000_000)
+HASH = "$argon2id$v=19$m=8,t=1,p=1$c2FsdHNhbHQ$aGFzaGhhc2g"
+ACCOUNT = Account(name="shop", state=State.PENDING, created=1_700_000_000, limits=Limits(sessions=9))
 LOGIN = Login(
     name="00112233445566778899aabbccddeeff",
     account="shop",
-    password_hash="$argon2id$v=19$m=8,t=1,p=1$c2FsdHNhbHQ$aGFzaGhhc2g",
+    passwords=(
+        Password(number=1, hash=HASH, created=1_700_000_001, until=1_800_000_000, idle=86_400),
+        Password(number=2, hash=HASH + "2", created=1_700_000_003),
+    ),
     options=Options(inlinecss=True, images=Images.HOSTED),
+    forced=frozenset({"images", "trackopens"}),
     label="web shop",
     created=1_700_000_001,
+    expires=1_900_000_000,
+    networks=("192.0.2.0/24", "2001:db8::/32"),
+    ports=(587, 465),
+    senders=("news@example.com", "*.example.org"),
+    dialects=frozenset({Dialect.MAILGUN, Dialect.SPARKPOST}),
+    limits=Limits(messages_hour=10, recipients_day=100, recipients_message=5, message_size=1_000_000, sessions=2),
 )
-DOMAIN = SenderDomain(name="example.com", account="shop", created=1_700_000_002, clicks="go.example.com", https=False)
+PLAIN = Login(
+    name="f" * 32, account="shop", passwords=(Password(number=1, hash=HASH, created=1),), options=Options(), created=1_700_000_009
+)
+DOMAIN = SenderDomain(
+    name="example.com", account="shop", created=1_700_000_002, clicks="go.example.com", https=False, rotates=True, strict=True
+)
 KEY = SigningKey(
-    domain="example.com", selector="s1", algorithm=Algorithm.RSA, public="cHVibGlj", sealed=b"\x00\xff", created=1_700_000_002
+    domain="example.com",
+    selector="s1",
+    account="shop",
+    algorithm=Algorithm.RSA,
+    public="cHVibGlj",
+    sealed=b"\x00\xff",
+    created=1_700_000_002,
+    rule=Rule.PATTERN,
+    condition="*@news.example.com",
+    start=1_700_000_002,
+    end=1_900_000_000,
+    rotates=True,
+    active=1_700_000_003,
+    retired=1_700_000_004,
+    seen=1_700_000_005,
 )
+OWN = replace(KEY, selector="own", rule=Rule.DOMAIN, condition="", start=None, end=None, rotates=False, retired=None, seen=None)
 
 
 @pytest.fixture(params=["sqlite"])
@@ -44,6 +76,18 @@ def filled(store: AdminStore) -> AdminStore:
     store.add_login(LOGIN)
     store.add_domain(DOMAIN, (KEY,))
     return store
+
+
+def set_state(store: AdminStore, state: State) -> Account:
+    return store.change_account("shop", lambda account: replace(account, state=state))
+
+
+def set_login(store: AdminStore, **fields: object) -> Login:
+    return store.change_login(LOGIN.name, lambda login: replace(login, **fields))
+
+
+def set_clicks(store: AdminStore, host: str) -> SenderDomain:
+    return store.change_domain("example.com", lambda domain: replace(domain, clicks=host))
 
 
 def test_an_empty_store_knows_nobody(store: AdminStore) -> None:
@@ -66,25 +110,29 @@ def test_only_the_exact_name_is_found(filled: AdminStore, name: str) -> None:
 
 def test_lists_are_by_account(filled: AdminStore) -> None:
     filled.add_account(replace(ACCOUNT, name="other"))
-    other = replace(LOGIN, name="f" * 32, account="other")
+    other = replace(PLAIN, account="other")
     filled.add_login(other)
     assert filled.logins("other") == (other,)
     assert filled.logins("shop") == (LOGIN,)
+    assert filled.logins() == (LOGIN, other)
     assert filled.domains("other") == ()
     assert filled.signing_keys("other") == ()
 
 
 def test_every_change_is_seen_and_moves_the_revision(filled: AdminStore) -> None:
     seen = {filled.revision()}
+    name = LOGIN.name
     changes = [
-        (lambda: filled.set_state("shop", State.APPROVED), lambda: filled.account("shop").state is State.APPROVED),
-        (lambda: filled.set_options(LOGIN.name, Options(trackopens=True)), lambda: filled.login(LOGIN.name).options.trackopens),
-        (lambda: filled.set_label(LOGIN.name, "new"), lambda: filled.login(LOGIN.name).label == "new"),
-        (lambda: filled.set_enabled(LOGIN.name, False), lambda: not filled.login(LOGIN.name).enabled),
-        (lambda: filled.set_password_hash(LOGIN.name, "h"), lambda: filled.login(LOGIN.name).password_hash == "h"),
-        (lambda: filled.set_click_host("example.com", "", https=True), lambda: filled.domains("shop")[0].clicks == ""),
+        (lambda: set_state(filled, State.APPROVED), lambda: filled.account("shop").state is State.APPROVED),
+        (lambda: set_login(filled, options=Options(trackopens=True)), lambda: filled.login(name).options.trackopens),
+        (lambda: set_login(filled, label="new"), lambda: filled.login(name).label == "new"),
+        (lambda: set_login(filled, enabled=False), lambda: not filled.login(name).enabled),
+        (lambda: set_login(filled, passwords=PLAIN.passwords), lambda: filled.login(name).passwords == PLAIN.passwords),
+        (lambda: set_login(filled, limits=Limits()), lambda: filled.login(name).limits == Limits()),
+        (lambda: set_clicks(filled, ""), lambda: filled.domains("shop")[0].clicks == ""),
+        (lambda: filled.change_keys("example.com", lambda _: (OWN,)), lambda: filled.signing_keys("shop") == (OWN,)),
         (lambda: filled.remove_domain("example.com"), lambda: filled.signing_keys("shop") == filled.domains() == ()),
-        (lambda: filled.remove_login(LOGIN.name), lambda: filled.login(LOGIN.name) is None),
+        (lambda: filled.remove_login(name), lambda: filled.login(name) is None),
     ]
     for change, visible in changes:
         change()
@@ -106,7 +154,7 @@ def test_the_revision_stays_while_nothing_changes(filled: AdminStore) -> None:
     before = settled(filled)
     assert filled.login(LOGIN.name) == LOGIN
     assert settled(filled) == before
-    filled.set_label(LOGIN.name, "new")
+    set_login(filled, label="new")
     assert filled.revision() != before
     assert settled(filled) != before
 
@@ -124,14 +172,11 @@ def test_names_are_taken_once(filled: AdminStore) -> None:
 @pytest.mark.parametrize(
     "change",
     [
-        lambda store: store.set_state("nobody", State.APPROVED),
-        lambda store: store.set_options("nobody", Options()),
-        lambda store: store.set_label("nobody", ""),
-        lambda store: store.set_enabled("nobody", True),
-        lambda store: store.set_password_hash("nobody", "h"),
+        lambda store: store.change_account("nobody", lambda account: account),
+        lambda store: store.change_login("nobody", lambda login: login),
+        lambda store: store.change_domain("nobody", lambda domain: domain),
         lambda store: store.remove_login("nobody"),
         lambda store: store.remove_domain("nobody"),
-        lambda store: store.set_click_host("nobody", "", https=True),
         lambda store: store.add_login(replace(LOGIN, account="nobody")),
         lambda store: store.add_domain(replace(DOMAIN, account="nobody"), ()),
     ],
@@ -150,23 +195,69 @@ def test_a_domain_is_added_with_all_its_keys_or_not_at_all(filled: AdminStore) -
     assert filled.domains() == (DOMAIN,)
 
 
-def test_a_click_host_is_changed_of_one_domain(filled: AdminStore) -> None:
+def test_a_change_is_of_one_and_leaves_what_it_is_known_by(filled: AdminStore) -> None:
     other = replace(DOMAIN, name="example.org", clicks="clicks.example.org", https=True)
     filled.add_domain(other, ())
-    filled.set_click_host("example.com", "clicks.example.com", https=True)
+    filled.add_login(PLAIN)
+    moved = replace(DOMAIN, name="example.net", account="other", created=1, clicks="clicks.example.com", https=True)
+    assert filled.change_domain("example.com", lambda _: moved) == replace(DOMAIN, clicks="clicks.example.com", https=True)
     assert filled.domains("shop") == (replace(DOMAIN, clicks="clicks.example.com", https=True), other)
-    filled.set_click_host("example.com", "", https=False)
-    assert filled.domains() == (replace(DOMAIN, clicks=""), other)
+    taken = replace(PLAIN, label="new")
+    assert filled.change_login(LOGIN.name, lambda _: taken) == replace(taken, name=LOGIN.name, created=LOGIN.created)
+    assert filled.logins() == (replace(taken, name=LOGIN.name, created=LOGIN.created), PLAIN)
+    assert filled.change_account("shop", lambda _: Account(name="x", state=State.APPROVED, created=1)).name == "shop"
+    assert filled.account("shop") == replace(ACCOUNT, state=State.APPROVED, limits=Limits())
+
+
+def test_keys_change_together_or_not_at_all(filled: AdminStore) -> None:
+    filled.change_keys("example.com", lambda keys: (*keys, OWN))
+    assert filled.signing_keys("shop") == (OWN, KEY)
+    with pytest.raises(Conflict):
+        filled.change_keys("example.com", lambda keys: (*keys, OWN))
+    assert filled.signing_keys("shop") == (OWN, KEY)
+    filled.change_keys("signer.example", lambda keys: (*keys, replace(OWN, domain="signer.example", rule=Rule.ALWAYS)))
+    assert [key.domain for key in filled.signing_keys("shop")] == ["example.com", "example.com", "signer.example"]
+    with pytest.raises(Conflict):
+        filled.change_keys("signer.example", lambda keys: (replace(keys[0], account="nobody"),))
+
+
+def test_a_domain_goes_with_the_keys_that_sign_its_mail(filled: AdminStore) -> None:
+    filled.change_keys("example.com", lambda keys: (*keys, OWN))
+    filled.remove_domain("example.com")
+    assert filled.signing_keys("shop") == (KEY,)
+
+
+def test_a_password_is_compared_by_whoever_has_it(filled: AdminStore) -> None:
+    with pytest.raises(ValueError, match="has its password here"):
+        filled.bind(LOGIN, b"password")
 
 
 def test_several_threads_read_and_write_at_once(filled: AdminStore, in_threads) -> None:
     def work(number: int) -> None:
         try:
             for step in range(10):
-                filled.set_label(LOGIN.name, f"{number}.{step}")
+                set_login(filled, label=f"{number}.{step}")
                 assert filled.login(LOGIN.name).label.count(".") == 1
         finally:
             filled.close()
 
     in_threads(work)
     assert filled.login(LOGIN.name).label.endswith(".9")
+
+
+def test_changes_at_the_same_time_lose_nothing(filled: AdminStore, in_threads) -> None:
+    def work(number: int) -> None:
+        try:
+            for step in range(5):
+                sender = f"{number}.{step}@example.com"
+                filled.change_login(LOGIN.name, lambda login, sender=sender: replace(login, senders=(*login.senders, sender)))
+                filled.change_keys("example.org", lambda keys, at=f"s{number}-{step}": (*keys, new_key(at)))
+        finally:
+            filled.close()
+
+    def new_key(selector: str) -> SigningKey:
+        return replace(OWN, domain="example.org", selector=selector)
+
+    in_threads(work)
+    assert len(filled.login(LOGIN.name).senders) == len(LOGIN.senders) + 20
+    assert len(filled.signing_keys("shop")) == 21

@@ -1,6 +1,7 @@
 """What a SQL database can do wrong, and the schema."""
 
 import sqlite3
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
@@ -10,12 +11,15 @@ from alembic.autogenerate import compare_metadata
 from alembic.config import Config
 from alembic.migration import MigrationContext
 
-from policy.domains import SenderDomain
+from policy.domains import Algorithm, SenderDomain, SigningKey
+from policy.login import Login, Password
+from policy.options import Options
 from policy.stores import StoreUnavailable
 from policy.stores.engine import connect_engine
-from policy.stores.migrate import MIGRATIONS, current_version, migrate, wanted_version
+from policy.stores.migrate import MIGRATIONS, USAGE, current_version, migrate, wanted_version
 from policy.stores.schema import metadata
 from policy.stores.sql import SqlStore
+from policy.stores.usage_schema import usage
 
 
 @pytest.fixture
@@ -35,15 +39,79 @@ def test_the_migrations_make_the_schema_the_code_reads(url: str) -> None:
     assert current_version(url) == wanted_version()
 
 
-def test_domains_of_the_first_release_get_a_click_host(url: str, file: Path) -> None:
-    long = "x." * 125 + "xyz"
-    assert len(long) == 253
-    file.touch()
+def test_the_migrations_make_the_usage_schema(url: str) -> None:
+    migrate(url, USAGE)
+    with connect_engine(url).connect() as connection:
+        context = MigrationContext.configure(connection, opts={"version_table": USAGE.version_table})
+        assert compare_metadata(context, usage) == []
+
+
+def of_release(url: str, file: Path, version: str) -> None:
+    """An empty database with an older schema."""
+    if file.parent.is_dir() and url.startswith("sqlite"):
+        file.touch()
     with connect_engine(url).connect() as connection:
         config = Config()
         config.set_main_option("script_location", str(MIGRATIONS))
         config.attributes["connection"] = connection
-        command.upgrade(config, "0001")
+        command.upgrade(config, version)
+
+
+@pytest.mark.parametrize("kind", ["sqlite", "postgresql"])
+def test_logins_and_keys_of_the_second_release_stay(kind: str, url: str, file: Path, request: pytest.FixtureRequest) -> None:
+    if kind == "postgresql":
+        url = request.getfixturevalue("postgresql").database()
+    of_release(url, file, "0002")
+    rows = {
+        "accounts": {"name": "shop", "state": "approved", "created": 1},
+        "logins": {
+            "name": "a" * 32,
+            "account": "shop",
+            "label": "label",
+            "password_hash": "hash",
+            "enabled": True,
+            "created": 7,
+            **asdict(Options(inlinecss=True)),
+            "images": "hosted",
+        },
+        "domains": {"name": "example.com", "account": "shop", "created": 2, "clicks": "go.example.com", "https": True},
+        "signing_keys": {
+            "domain": "example.com", "selector": "s", "algorithm": "rsa", "public": "cA==", "sealed": b"x\x00y", "created": 5
+        },
+    }  # fmt: skip
+    with connect_engine(url).begin() as connection:
+        for table, row in rows.items():
+            connection.execute(sa.insert(sa.table(table, *map(sa.column, row))).values(row))
+    migrate(url)
+    store = SqlStore(url)
+    assert store.login("a" * 32) == Login(
+        name="a" * 32,
+        account="shop",
+        passwords=(Password(number=1, hash="hash", created=7),),
+        options=Options(inlinecss=True).with_words({"images": "hosted"}),
+        label="label",
+        created=7,
+    )
+    kept = SigningKey(
+        domain="example.com",
+        selector="s",
+        account="shop",
+        algorithm=Algorithm.RSA,
+        public="cA==",
+        sealed=b"x\x00y",
+        created=5,
+        active=5,
+    )
+    assert store.signing_keys("shop") == (kept,)
+    with connect_engine(url).connect() as connection:
+        assert compare_metadata(MigrationContext.configure(connection), metadata) == []
+    store.close()
+
+
+def test_domains_of_the_first_release_get_a_click_host(url: str, file: Path) -> None:
+    long = "x." * 125 + "xyz"
+    assert len(long) == 253
+    of_release(url, file, "0001")
     with connect_engine(url).begin() as connection:
         connection.execute(sa.text("INSERT INTO accounts VALUES ('shop', 'approved', 1)"))
         for name in ("example.com", long):
@@ -121,7 +189,10 @@ def test_an_error_names_no_secret(url: str) -> None:
     migrate(url)
     with connect_engine(url).begin() as connection:
         connection.execute(sa.text("DROP TABLE logins"))
+        connection.execute(sa.text("INSERT INTO accounts (name, state, created) VALUES ('shop', 'approved', 1)"))
     store = SqlStore(url)
+    canary = Password(number=1, hash="canary-hash", created=1)
+    login = Login(name="x", account="shop", passwords=(canary,), options=Options(), created=1)
     with pytest.raises(StoreUnavailable) as caught:
-        store.set_password_hash("x", "canary-hash")
+        store.add_login(login)
     assert "canary" not in str(caught.value)

@@ -21,6 +21,7 @@ REQUEST = Request(
     instance="1a2b.3c",
     sasl_username="0123456789abcdef0123456789abcdef",
     policy_context="submission",
+    size="0",
     encrypted=True,
 )
 
