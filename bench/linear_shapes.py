@@ -26,7 +26,7 @@ SIGNER = sign_dkim.KeySigner.load("example.com", "bench", Algorithm.RSA, new_pri
 NOW = 1_700_000_000
 RING = Ring([SealingKey(id=1, secret=bytes(range(KEY_LENGTH)), created=1, active=1)], now=NOW)
 TRACKING = Tracking(base="https://clicks.example.com", hosts=frozenset(("clicks.example.com",)))
-SITE = Site(signers=lambda _domain: (SIGNER,), tracking=lambda _domain: TRACKING, ring=RING, now=NOW)
+SITE = Site(signers=lambda _address: (SIGNER,), tracking=lambda _domain: TRACKING, ring=RING, now=NOW)
 EVERYTHING = Options(inlinecss=True, trackclicks=True, trackopens=True, preventscam=True, images=Images.HOSTED)
 
 

@@ -46,7 +46,7 @@ BASE = "https://clicks.example.com"
 URL = f"{BASE}/garden/harbour-AQ5nT4bzpV0kS7rYxGd2mWc8LqJhUf3oEiN9vBtPkXy6?utm_source=mail"
 RING = Ring([SealingKey(id=1, secret=bytes(range(KEY_LENGTH)), created=1, active=1)], now=2)
 RECIPIENT = bytes(9)
-SITE = Site(signers=lambda _domain: (), tracking=lambda _domain: Tracking(base=BASE, hosts=frozenset(("clicks.example.com",))),
+SITE = Site(signers=lambda _address: (), tracking=lambda _domain: Tracking(base=BASE, hosts=frozenset(("clicks.example.com",))),
             ring=RING, now=2)  # fmt: skip
 MESSAGE = Message.parse(b"From: News <news@example.com>\r\nContent-Type: text/html\r\n\r\n")
 JOB = Job(

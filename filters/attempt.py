@@ -41,7 +41,7 @@ def records(result: Result, now: int, queue_id: str, *, copied: int = 0) -> tupl
 def explained(job: Job) -> tuple[Decision, ...]:
     """What became of each feature, and who decided it."""
     wanted = {option.name: getattr(job.options, option.name) in (True, Images.HOSTED) for option in OPTIONS}
-    return decisions(wanted, dict.fromkeys(job.overridden, "header"), job.events)
+    return decisions(wanted, job.decided_by, job.events)
 
 
 def message_id(job: Job) -> str:

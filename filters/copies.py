@@ -8,6 +8,7 @@ message it was made for: it is bound to the fields below it and to the body.
 import hashlib
 import json
 from base64 import b64decode, b64encode
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from filters.job import Job, Site
@@ -29,7 +30,7 @@ class Ticket:
     login: str
     account: str
     options: Options
-    overridden: frozenset[str]
+    decided_by: Mapping[str, str]
     tags: tuple[str, ...]
     mail_from: str
     queue_id: str
@@ -40,7 +41,7 @@ class Ticket:
 def with_ticket(job: Job, site: Site) -> Job:
     """`job` with its ticket on top of its message."""
     facts = (
-        *(job.login, job.account, job.options.as_words(), sorted(job.overridden), job.tags),
+        *(job.login, job.account, job.options.as_words(), dict(job.decided_by), job.tags),
         *(job.envelope.mail_from, job.queue_id, job.seed.hex(), site.now),
     )
     payload = json.dumps(facts, ensure_ascii=False, separators=(",", ":")).encode()
@@ -64,12 +65,12 @@ def ticket(message: Message, ring: Ring) -> Ticket | None:
         return None
     if facts is None:
         return None
-    login, account, words, overridden, tags, mail_from, queue_id, seed, time = json.loads(facts)
+    login, account, words, decided_by, tags, mail_from, queue_id, seed, time = json.loads(facts)
     return Ticket(
         login=login,
         account=account,
         options=Options().with_words(words),
-        overridden=frozenset(overridden),
+        decided_by=decided_by,
         tags=tuple(tags),
         mail_from=mail_from,
         queue_id=queue_id,

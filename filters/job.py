@@ -11,6 +11,7 @@ from filters.mail.message import Field, Message
 from journal.event import Event, Kind
 from journal.links import RECIPIENT_LENGTH
 from journal.seal import Ring
+from policy.identity import Identity
 from policy.login import Dialect
 from policy.options import Options
 
@@ -50,14 +51,16 @@ class Tracking:
 class Site:
     """What a filter needs besides the message. `now` is UTC, seconds since 1970.
 
-    `signers` gives the signers of a From domain; empty where the account has none. `tracking` gives the click host of a
-    From domain, the service's own for a domain the account does not have, or for "". `ring` seals identifiers.
+    `signers` gives the signers for the address in From, "" where there is none; empty where the account has no key for it.
+    `tracking` gives the click host of a From domain, the service's own for a domain the account does not have, or for "".
+    `ring` seals identifiers. `identity` is as whom the message may be from; None where that was asked before.
     """
 
     signers: Callable[[str], tuple[Signer, ...]]
     tracking: Callable[[str], Tracking]
     ring: Ring
     now: int
+    identity: Identity | None = None
 
 
 class Link(NamedTuple):
@@ -85,8 +88,8 @@ class HostedFile:
 class Job:
     """One message on its way. `options` are those in force: the login's, changed by the message's own fields.
 
-    `forced` names the options that its own fields cannot change, `dialects` whose other switches they may use; `overridden`
-    names the options that they decided. `seed` is 16 random octets, from which each
+    `forced` names the options that its own fields cannot change, `dialects` whose other switches they may use; `decided_by`
+    tells by option who decided it, where that is not the login alone. `seed` is 16 random octets, from which each
     recipient's identifier is made; `queue_id` is the one the client was told. `copy` tells that this is the second pass over
     a split message, for one recipient: what serves all recipients was done in the first one.
     """
@@ -101,7 +104,7 @@ class Job:
     copy: bool = False
     forced: frozenset[str] = frozenset()
     dialects: frozenset[Dialect] = frozenset()
-    overridden: frozenset[str] = frozenset()
+    decided_by: Mapping[str, str] = field(default_factory=dict)
     tags: tuple[str, ...] = ()
     events: tuple[Event, ...] = ()
     links: tuple[Link, ...] = ()

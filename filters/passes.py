@@ -18,7 +18,9 @@ from filters.senders import Sender, Senders
 from journal.images import ImageStore
 from journal.records import Record
 from journal.spool import Writer
+from policy.limiter import Limiter, message_refusal
 from policy.reply import Refused, Reply
+from policy.usage import holders
 
 NO_TICKET = Reply(code=550, enhanced="5.7.1", text="Nothing but this server's own copies is accepted here")
 SEED = 16  # octets
@@ -32,6 +34,12 @@ class Received:
     envelope: Envelope
     message: Message
 
+    @property
+    def size(self) -> int:
+        """Octets, as SIZE counts them (RFC 1870 5)."""
+        around = len(b":") + len(b"\r\n")
+        return sum(len(name) + len(value) + around for name, value in self.message.fields) + 2 + len(self.message.body)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Accepted:
@@ -42,15 +50,24 @@ class Accepted:
 
 
 class Passes:
-    """The passes of one worker, for its job thread. `journal` and `images` keep what must be on disk before a message leaves."""
+    """The passes of one worker, for its job thread. `journal` and `images` keep what must be on disk before a message leaves.
 
-    def __init__(self, senders: Senders, *, journal: Writer, images: ImageStore) -> None:
+    `limiter` counts what is accepted; it is for every thread.
+    """
+
+    def __init__(self, senders: Senders, *, journal: Writer, images: ImageStore, limiter: Limiter) -> None:
         self.senders = senders
+        self.limiter = limiter
         self._journal = journal
         self._images = images
 
     def first(self, sender: Sender, received: Received) -> Accepted:
         """The pass over what a client sent. Raises Refused; every other exception means: nothing of this attempt is sent."""
+        people = len(set(map(str.casefold, received.envelope.rcpt_to)))
+        limited = holders(sender.login, sender.account)
+        refusal = message_refusal(limited, recipients=people, size=received.size, whole=True)
+        if refusal is not None:
+            raise Refused(refusal)
         site = self.senders.site(sender)
         job = Job(
             login=sender.login.name,
@@ -86,7 +103,7 @@ class Passes:
             seed=found.seed,
             queue_id=found.queue_id,
             copy=True,
-            overridden=found.overridden,
+            decided_by=found.decided_by,
             tags=found.tags,
         )
         result = transform(job, site)

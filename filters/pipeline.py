@@ -13,9 +13,9 @@ from enum import StrEnum
 
 from filters.copies import with_ticket
 from filters.host_images import host_images
+from filters.identity import check_identity
 from filters.inline_css import inline_css
 from filters.job import Job, Result, Site
-from filters.mail.address import author_domain
 from filters.mail.edits import Edit, apply, diff
 from filters.mail.message import Message
 from filters.overrides import apply_overrides, check_header, is_control, strip
@@ -66,8 +66,8 @@ def transform(job: Job, site: Site) -> Result:
     if job.copy:
         job = replace(job, message=strip(received))
     else:
-        check_header(received)
-        author_domain(received)
+        check_header(received, job.dialects)
+        check_identity(received, job.envelope.mail_from, site.identity)
         job = _note_options(apply_overrides(job).noting(Kind.ATTEMPT, "message"))
     split = not job.copy and _needs_copies(job)
     due = [(each.name, each.run) for each in FILTERS if _is_due(each, job, split=split)]
@@ -97,7 +97,7 @@ def _needs_copies(job: Job) -> bool:
 
 def _check_result(received: Message, job: Job, edits: tuple[Edit, ...], *, split: bool) -> None:
     left = apply(received, edits)
-    if left != job.message or sum(map(is_control, left.fields)) != split:
+    if left != job.message or sum(is_control(field, job.dialects) for field in left.fields) != split:
         raise AssertionError("the edits do not make the message that was checked and signed")
 
 

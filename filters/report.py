@@ -1,7 +1,7 @@
 """The log lines of an accepted message: what was decided, then one line for each event that needs a look."""
 
 from filters.job import Result
-from filters.overrides import MAX_TAG, MAX_TAGS
+from filters.tags import MAX_TAG, MAX_TAGS
 from journal.event import Event, Kind
 from policy.log_line import shown
 
@@ -30,7 +30,7 @@ def report(queue_id: str, result: Result) -> list[str]:
 
 
 def _summary(events: tuple[Event, ...]) -> str:
-    words = {Kind.APPLIED: "applied", Kind.SIGNED: "signed", Kind.UNSIGNED: "unsigned"}
+    words = {Kind.MAPPED: "mapped", Kind.APPLIED: "applied", Kind.SIGNED: "signed", Kind.UNSIGNED: "unsigned"}
     found: dict[str, list[str]] = {}
     for event in events:
         if event.kind in words:

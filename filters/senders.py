@@ -12,9 +12,12 @@ from journal.ring_file import RingFile
 from journal.seal import Ring
 from policy.access import Session, decide
 from policy.account import Account
-from policy.domains import SenderDomain, SigningKey, keys_for, unseal_private_key
+from policy.domains import SenderDomain, SigningKey, owner_of, unseal_private_key
+from policy.identity import Identity
 from policy.login import NAME, Login
+from policy.owners import Owners
 from policy.reply import Refused, Reply
+from policy.signing import KeyChoice
 from policy.stores import LoginStore
 
 REMEMBERED = 10_000  # senders; more than that and all are forgotten
@@ -22,23 +25,34 @@ REMEMBERED = 10_000  # senders; more than that and all are forgotten
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sender:
-    """A login, its account and the keys of it, and where its links lead by sender domain; "" is for all others."""
+    """A login, its account and the keys of it, as whom it may write, and where its links lead by sender domain, "" for others."""
 
     login: Login
     account: Account
-    keys: tuple[SigningKey, ...]
+    keys: KeyChoice
     tracking: Mapping[str, Tracking]
+    identity: Identity
 
 
 class Senders:
     """Answers for the milter who may send, who signs and where links lead; used by one thread, but for `recall`.
 
-    `click_host` is the service's own, `https` tells how links to it begin; sender domains may have another. What the store
+    `click_host` is the service's own, `https` tells how links to it begin; sender domains may have another. With
+    `only_published` only keys sign that the DNS has been seen to publish; `require_sender_domain` is the setting. What the store
     said is remembered for as long as its revision stays the same, so a login that is disabled stops at its next message.
     """
 
     def __init__(
-        self, store: LoginStore, *, master_key: bytes, postmaster: str, ring: RingFile, click_host: str, https: bool
+        self,
+        store: LoginStore,
+        *,
+        master_key: bytes,
+        postmaster: str,
+        ring: RingFile,
+        click_host: str,
+        https: bool,
+        only_published: bool = False,
+        require_sender_domain: bool = False,
     ) -> None:
         self._store = store
         self._master_key = master_key
@@ -46,10 +60,13 @@ class Senders:
         self._ring = ring
         self._click_host = click_host
         self._https = https
+        self._only_published = only_published
+        self._require_sender_domain = require_sender_domain
         self._revision: object = None
         self._senders: dict[str, Sender] = {}
-        self._means: dict[str, tuple[tuple[SigningKey, ...], Mapping[str, Tracking]]] = {}
-        self._signers: dict[tuple[str, str], KeySigner] = {}
+        self._means: dict[str, tuple[KeyChoice, Mapping[str, Tracking]]] = {}
+        self._owners = Owners(store)
+        self._signers: dict[tuple[str, str, str], KeySigner] = {}
 
     def recall(self, sasl_username: str, session: Session) -> Sender | None:
         """The sender if it is remembered, nothing has changed since and nothing is against it; asks nobody and never waits.
@@ -75,7 +92,7 @@ class Senders:
 
     def site(self, sender: Sender) -> Site:
         """What the filters need for a message of `sender`. `signers` raises InvalidKey for a key that cannot be used."""
-        return self._site(sender.keys, sender.tracking, int(time.time()))
+        return self._site(sender.keys, sender.tracking, int(time.time()), sender.identity)
 
     def site_of_copies(self, account: str, now: int) -> Site:
         """The same for the copies of a message that was accepted from `account` at `now`, whatever became of its login since."""
@@ -97,12 +114,13 @@ class Senders:
             self._signers.clear()
             self._revision = revision
 
-    def _site(self, keys: tuple[SigningKey, ...], tracking: Mapping[str, Tracking], now: int) -> Site:
+    def _site(self, keys: KeyChoice, tracking: Mapping[str, Tracking], now: int, identity: Identity | None = None) -> Site:
         return Site(
-            signers=partial(self._signers_for, keys),
+            signers=partial(self._signers_for, keys, now),
             tracking=lambda domain: tracking.get(domain, tracking[""]),
             ring=self._ring.current(),
             now=now,
+            identity=identity,
         )
 
     def _refusal(self, sasl_username: str, sender: Sender | None, session: Session) -> Reply | None:
@@ -115,10 +133,18 @@ class Senders:
         if login is None or account is None:
             return None
         keys, tracking = self._look_up_means(login.account)
-        return Sender(login=login, account=account, keys=keys, tracking=tracking)
+        required = self._require_sender_domain
+        identity = Identity(account=login.account, words=login.senders, owners=self._owners.current(), required=required)
+        return Sender(login=login, account=account, keys=keys, tracking=tracking, identity=identity)
 
-    def _look_up_means(self, account: str) -> tuple[tuple[SigningKey, ...], Mapping[str, Tracking]]:
-        return self._store.signing_keys(account), self._tracking(self._store.domains(account))
+    def _look_up_means(self, account: str) -> tuple[KeyChoice, Mapping[str, Tracking]]:
+        keys, domains = self._store.signing_keys(account), self._store.domains(account)
+        choice = KeyChoice(account, keys, domains, owner=self._owner_of, only_published=self._only_published)
+        return choice, self._tracking(domains)
+
+    def _owner_of(self, name: str) -> str:
+        """The account that a name belongs to, "" for none."""
+        return owner_of(name, self._owners.current())
 
     def _tracking(self, domains: tuple[SenderDomain, ...]) -> Mapping[str, Tracking]:
         places = {domain.name: (domain.https, domain.clicks) for domain in domains if domain.clicks}
@@ -127,11 +153,11 @@ class Senders:
         hosts = frozenset(map(host_of, bases.values()))
         return {name: Tracking(base=base, hosts=hosts) for name, base in bases.items()}
 
-    def _signers_for(self, keys: tuple[SigningKey, ...], domain: str) -> tuple[Signer, ...]:
-        return tuple(self._signer(key) for key in keys_for(domain, keys))
+    def _signers_for(self, keys: KeyChoice, now: int, address: str) -> tuple[Signer, ...]:
+        return tuple(self._signer(key) for key in keys.keys_for(address, now))
 
     def _signer(self, key: SigningKey) -> KeySigner:
-        place = (key.domain, key.selector)
+        place = (key.domain, key.selector, key.public)
         if place not in self._signers:
             pem = unseal_private_key(self._master_key, key)
             self._signers[place] = KeySigner.load(key.domain, key.selector, key.algorithm, pem)

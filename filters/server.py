@@ -14,6 +14,7 @@ import shutil
 import threading
 import time
 from collections.abc import Callable
+from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -31,6 +32,8 @@ from filters.runner import Ledger, Runner
 from policy import access
 from policy.log_line import shown
 from policy.reply import TROUBLE, Refused, Reply
+from policy.stores.usage import Seat
+from policy.usage import Holder, holders
 
 log = logging.getLogger("smtpeter.milter")
 
@@ -48,10 +51,12 @@ class Session(Milter.Base):
     passes: Passes
 
     def __init__(self) -> None:
+        self._seat: Seat | None = None  # where sessions are counted, this one from its first message on
         self._reset()
 
     def _reset(self) -> None:
         self._pass: Callable[[Received], Accepted] | None = None
+        self._holders: tuple[Holder, ...] = ()
         self._who = ""
         self._mail_from = ""
         self._rcpt_to: list[str] = []
@@ -74,6 +79,8 @@ class Session(Milter.Base):
             place = access.Session(address=address, port=int(port) if port.isdecimal() else 0, now=int(time.time()))
             # Most sessions are of a sender just seen: no trip to the other thread for them.
             sender = senders.recall(name, place) or self.runner.ask(partial(senders.authorise, name, place))
+            self._holders = holders(sender.login, sender.account)
+            self._seat = self._seat or self.passes.limiter.enter(self._holders)
         except Refused as refusal:
             log.info("login=%s verdict=refused reply=%s", shown(name), shown(str(refusal)))
             return self._refuse(refusal.reply)
@@ -121,9 +128,11 @@ class Session(Milter.Base):
             log.error("queue_id=%s verdict=failed reason=%s", queue_id, shown("end of message without its own MAIL"))
             return self._refuse(TROUBLE)
         try:
-            accepted = self._run(queue_id, run)
-            for edit in accepted.result.edits:
-                self._send(edit)
+            with ExitStack() as undo:
+                accepted = self._run(queue_id, run, undo)
+                for edit in accepted.result.edits:
+                    self._send(edit)
+                undo.pop_all()
         except Refused as refusal:
             log.info("queue_id=%s %s verdict=refused reply=%s", queue_id, who, shown(str(refusal)))
             return self._refuse(refusal.reply)
@@ -144,10 +153,16 @@ class Session(Milter.Base):
     def close(self) -> int:
         """The session ended."""
         self._reset()
+        if self._seat is not None:
+            self.passes.limiter.leave(self._seat)
+            self._seat = None
         return int(Milter.CONTINUE)
 
-    def _run(self, queue_id: str, run: Callable[[Received], Accepted]) -> Accepted:
-        """What one of the passes makes of the message, after all that must be kept of it is on disk."""
+    def _run(self, queue_id: str, run: Callable[[Received], Accepted], undo: ExitStack) -> Accepted:
+        """What one of the passes makes of the message, after all that must be kept of it is on disk, and it is counted.
+
+        `undo` gets what takes that back.
+        """
         body = self._body[0] if len(self._body) == 1 else b"".join(self._body)
         self._body.clear()
         received = Received(
@@ -155,7 +170,16 @@ class Session(Milter.Base):
             envelope=Envelope(mail_from=self._mail_from, rcpt_to=tuple(self._rcpt_to)),
             message=Message(tuple(self._fields), body),
         )
-        return self.runner.work(body, partial(run, received), self.passes.keep)
+        limiter = self.passes.limiter
+        if not any(holder.counted for holder in self._holders):
+            return self.runner.work(body, partial(run, received), self.passes.keep)
+        # Between its two parts, off the job thread: the usage database is nothing that others should wait for.
+        accepted = self.runner.work(body, partial(run, received))
+        taken = limiter.take(self._holders, len(accepted.result.job.recipients))
+        if taken is not None:
+            undo.callback(limiter.give_back, taken)
+        self.runner.ask(partial(self.passes.keep, accepted))
+        return accepted
 
     def _send(self, edit: Edit) -> None:
         match edit:
@@ -211,8 +235,12 @@ def serve(
 
 
 def _rest(passes: Passes) -> None:
-    """Goes on for as long as the worker lives: one that has nothing to do would leave its last records where they are."""
+    """Goes on for as long as the worker lives: one that has nothing to do would leave its last records where they are.
+
+    It begins with the sessions of the worker before it, which ended with that one.
+    """
     while True:
+        passes.limiter.renew()
         time.sleep(REST_SECONDS)
         passes.rest()
 

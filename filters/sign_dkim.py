@@ -18,7 +18,7 @@ from cryptography.hazmat.primitives.asymmetric import ed25519, padding, rsa, uti
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
 from filters.job import Job, Signer, Site
-from filters.mail.address import author_domain
+from filters.mail.address import author_address
 from filters.mail.lines import fit_lines, has_long_line
 from filters.mail.message import Field, Message
 from filters.mail.parts import scan
@@ -176,16 +176,16 @@ def _answering(record: str) -> Callable[..., bytes]:
 
 
 def sign(job: Job, site: Site) -> Job:
-    """`job` with a DKIM signature of each key of its From domain, made on a message that no line length rule changes later.
+    """`job` with a DKIM signature of each key for its author, made on a message that no line length rule changes later.
 
     Raises Refused for a message with two From fields.
     """
-    domain = author_domain(job.message)
-    if not domain:
-        return job.noting(Kind.UNSIGNED, "dkim", "the From field gives no domain")
-    signers = site.signers(domain)
+    address = author_address(job.message)
+    domain = address.rpartition("@")[2] or "dkim"
+    signers = site.signers(address)
     if not signers:
-        return job.noting(Kind.UNSIGNED, domain, "the account has no key for this domain")
+        reason = "the account has no key for this domain" if address else "the From field gives no domain"
+        return job.noting(Kind.UNSIGNED, domain, reason)
     job = _fitted(job)
     try:
         signatures = sign_all(job.message, signers, site.now)

@@ -10,10 +10,11 @@ class Kind(StrEnum):
     """What an event is about."""
 
     ATTEMPT = "attempt"  # the message was accepted; carries the options in force
+    MAPPED = "mapped"  # a field of another provider was understood; carries what it asks for
     APPLIED = "applied"  # a feature changed the message
     SKIPPED = "skipped"  # a feature was asked for and did not change it; carries the reason
     KEPT = "kept"  # a feature left single links or images as they are; carries how many and why
-    WARNING = "warning"  # a control field had a value it cannot have
+    WARNING = "warning"  # a control field was not obeyed, or not in all it asks for; carries the reason
     FALLBACK = "fallback"  # a result failed its check and was left out; carries the reason
     REENCODED = "reencoded"  # a part got another transfer encoding, so that nothing breaks it on its way
     SIGNED = "signed"  # a DKIM signature was added
@@ -30,7 +31,8 @@ class Event:
 
 
 class Decision(NamedTuple):
-    """What became of one feature: `outcome` is applied, skipped or off, `by` who decided that: login, header or rule.
+    """What became of one feature: `outcome` is applied, skipped or off, `by` who decided that: login, header or rule;
+    `login, forced` where no message can, or the name of the dialect whose field it was.
 
     `reason` says more: why a rule decided otherwise than the login or the header wanted, or what was left as it is.
     """

@@ -1,23 +1,23 @@
 """One client of the auth socket: Postfix, or another server that speaks the Dovecot protocol."""
 
-import asyncio
 import os
 import secrets
 
+from policy.attempts import Attempts, Caller, Verdict
 from policy.client import Client, Clients
 from policy.log_line import shown
 from policy.login import NAME
 from policy.stores import StoreUnavailable
-from policy.verifier import Overloaded, Verifier
+from policy.verifier import Overloaded
 from policy.wire import dovecot
 
 
 class AuthClient(Client):
     """A client of the auth socket; several of its requests may be in the works at once."""
 
-    def __init__(self, clients: Clients, verifier: Verifier, within: float, serial: int) -> None:
+    def __init__(self, clients: Clients, attempts: Attempts, serial: int) -> None:
         super().__init__(clients)
-        self._verifier, self._within = verifier, within
+        self._attempts = attempts
         self._wire = dovecot.Connection(process=os.getpid(), serial=serial, cookie=secrets.token_hex(16))
 
     @property
@@ -44,23 +44,24 @@ class AuthClient(Client):
                     self._record("refused", request, "", why)
                     self.send(reply)
                 case dovecot.Attempt():
-                    self.begin(self._verify(event))
+                    self.begin(self._verify(event, now))
 
-    async def _verify(self, attempt: dovecot.Attempt) -> None:
-        request, claimed = attempt.request, attempt.credentials
+    async def _verify(self, attempt: dovecot.Attempt, arrived: float) -> None:
+        request = attempt.request
+        caller = Caller(address=request.rip, mechanism=request.mechanism, arrived=arrived)
         try:
-            async with asyncio.timeout(self._within):
-                login = await self._verifier.verify(claimed.login, claimed.password)
+            outcome = await self._attempts.judge(attempt.credentials, caller)
         except (StoreUnavailable, Overloaded, TimeoutError) as error:
-            self._record("trouble", request, claimed.login, f"{type(error).__name__} {error}")
+            self._record("trouble", request, attempt.credentials.login, f"{type(error).__name__} {error}")
             self.close("trouble")
             return
-        if login is None:
-            self._record("refused", request, claimed.login, "credentials")
-            self.send(self._wire.fail(attempt, claimed.login if NAME.fullmatch(claimed.login) else ""))
+        self._record(outcome.verdict, request, outcome.login, outcome.reason)
+        if not outcome.told:
+            self._end()  # the line above says it all, and there may be very many
+        elif outcome.verdict is Verdict.OK:
+            self.send(self._wire.ok(attempt, outcome.login))
         else:
-            self._record("ok", request, login, "")
-            self.send(self._wire.ok(attempt, login))
+            self.send(self._wire.fail(attempt, outcome.login if NAME.fullmatch(outcome.login) else ""))
 
     def _record(self, verdict: str, request: dovecot.Request, login: str, reason: str) -> None:
         self.log.info(

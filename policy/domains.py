@@ -5,7 +5,7 @@ A private key is made or imported here and leaves only sealed under the master k
 
 import re
 from base64 import b64encode
-from collections.abc import Iterable
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
@@ -19,6 +19,8 @@ from cryptography.hazmat.primitives.serialization import (
     PublicFormat,
     load_pem_private_key,
 )
+
+from policy.organisation import organisational_domain
 
 RSA_BITS = 2048  # RFC 8301 3.2: sign with at least 2048
 MASTER_KEY_LENGTH = 64  # AES-256-SIV, RFC 5297
@@ -75,7 +77,7 @@ class SigningKey:
 
     `condition` belongs to the rules EXACT, PATTERN and EXPRESSION. It signs between `start` and `end` where these are given.
     One that `rotates` is published from `created` on, signs from `active` until `retired`, and goes a period after that; the
-    others are `active` from the beginning. `seen` is when the DNS was last seen to publish it. Times: UTC, seconds since 1970.
+    others are `active` from the beginning. `seen` is since when the DNS is known to publish it. Times: UTC, seconds since 1970.
     """
 
     domain: str
@@ -116,6 +118,18 @@ def normalise_domain(text: str) -> str:
     return name
 
 
+def owner_of(name: str, owners: Mapping[str, str]) -> str:
+    """The account that the nearest sender domain at `name` or above it belongs to, "" for none.
+
+    `owners` are the accounts of all sender domains by name.
+    """
+    while name:
+        if name in owners:
+            return owners[name]
+        name = name.partition(".")[2]
+    return ""
+
+
 def default_click_host(domain: str) -> str:
     """The click host of a new sender domain; "" where its name would be too long for the DNS."""
     host = f"clicks.{domain}"
@@ -125,14 +139,13 @@ def default_click_host(domain: str) -> str:
 def check_click_host(text: str, domain: str) -> str:
     """The ASCII, lower-case form of a click host of the sender domain `domain`. Raises ValueError with a sentence for the user.
 
-    A visitor is to see a name of the organisation that sent the mail: the host is a name below the domain, or beside it or a
-    domain above it, so `clicks.example.com` serves `news.example.com` as well. Where registries end and organisations begin
-    (co.uk) is not known here; two labels at least must be the same. Not the domain itself: links to it are to be tracked.
+    A visitor is to see a name of the organisation that sent the mail, so `clicks.example.com` serves `news.example.com` as well.
+    Not the domain itself, nor one above it: links to it are to be tracked.
     """
     host = normalise_domain(text)
-    above = host.partition(".")[2]
-    beside = "." in above and f".{domain}".endswith(f".{above}")
-    if host == domain or not (beside or host.endswith(f".{domain}")):
+    below = host.endswith(f".{domain}")
+    related = organisational_domain(host) == organisational_domain(domain)
+    if not below and (not related or f".{domain}".endswith(f".{host}")):
         example = default_click_host(domain) or f"c.{domain}"
         raise ValueError(f"{text!r} is no click host for {domain}; it takes a name of the same organisation, such as {example}")
     return host
@@ -177,6 +190,21 @@ def read_private_key(pem: bytes) -> tuple[Algorithm, str, bytes]:
     raise InvalidKey("the key is of a kind DKIM does not know; it takes RSA or Ed25519")
 
 
+def sealed_key(master: bytes, pem: bytes, *, domain: str, account: str, selector: str, now: int) -> SigningKey:
+    """The key in `pem`, sealed under `master`, that signs from now on. Raises InvalidKey like `read_private_key`."""
+    algorithm, public, normal = read_private_key(pem)
+    return SigningKey(
+        domain=domain,
+        selector=selector,
+        account=account,
+        algorithm=algorithm,
+        public=public,
+        sealed=seal_private_key(master, domain=domain, selector=selector, pem=normal),
+        created=now,
+        active=now,
+    )
+
+
 def _context(domain: str, selector: str) -> list[bytes]:
     return [b"smtpeter dkim key", domain.encode(), selector.encode()]
 
@@ -192,11 +220,6 @@ def unseal_private_key(master: bytes, key: SigningKey) -> bytes:
         return AESSIV(master).decrypt(key.sealed, _context(key.domain, key.selector))
     except InvalidTag as error:
         raise InvalidKey(f"the key {key.selector} of {key.domain} does not open under this master key") from error
-
-
-def keys_for(domain: str, keys: Iterable[SigningKey]) -> tuple[SigningKey, ...]:
-    """The keys that sign mail whose From is in `domain`: those of the identical domain, one per selector."""
-    return tuple({key.selector: key for key in keys if key.domain == domain}.values())
 
 
 def txt_strings(text: str) -> tuple[str, ...]:

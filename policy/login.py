@@ -15,13 +15,14 @@ GENERATED = re.compile(r"[0-9a-f]{32}")
 
 
 class Dialect(StrEnum):
-    """Another provider whose switches in the header are understood."""
+    """Another provider whose switches in the header are understood; or Symfony, whose Mailer has some for no certain one."""
 
     MAILGUN = "mailgun"
     MANDRILL = "mandrill"
     POSTMARK = "postmark"
     SENDGRID = "sendgrid"
     SPARKPOST = "sparkpost"
+    SYMFONY = "symfony"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -24,7 +24,7 @@ class PolicyClient(Client):
         self._waiting: deque[delegation.Request] = deque()
         self._working = False
         self._message = ""  # Postfix's name for the one asked about
-        self._accepted = 0  # recipients of it
+        self._accepted: set[str] = set()  # its recipients; one that is told twice is one, in any case, as to Postfix
 
     @property
     def partial_since(self) -> float | None:
@@ -59,14 +59,17 @@ class PolicyClient(Client):
         if not request.encrypted:
             return TLS_REQUIRED, ""
         if request.instance != self._message:
-            self._message, self._accepted = request.instance, 0
+            self._message, self._accepted = request.instance, set()
+        recipient = request.recipient.casefold()
+        others = len(self._accepted) - (recipient in self._accepted)
         try:
             async with asyncio.timeout(self._within):
                 loop = asyncio.get_running_loop()
-                refusal = await loop.run_in_executor(self._readers, self._gate.refusal, request, self._accepted)
+                refusal = await loop.run_in_executor(self._readers, self._gate.refusal, request, others)
         except (StoreUnavailable, TimeoutError) as error:
             return TROUBLE, f"{type(error).__name__} {error}"
-        self._accepted += refusal is None
+        if refusal is None:
+            self._accepted.add(recipient)
         return refusal, ""
 
     def _record(self, request: delegation.Request, refusal: Reply | None, reason: str) -> None:

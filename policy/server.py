@@ -12,14 +12,19 @@ import asyncio
 import itertools
 import logging
 import socket
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
+from policy.attempts import Attempts
 from policy.auth_client import AuthClient
 from policy.client import Clients
 from policy.gate import Gate
+from policy.password import verify
 from policy.policy_client import PolicyClient
 from policy.stores import LoginStore
+from policy.throttle import FLOOR, LONGEST, Throttle
+from policy.uses import Uses
 from policy.verifier import Verifier
 
 READERS = 4  # threads that wait for the store
@@ -34,7 +39,8 @@ class Times:
     """How long things may take, in seconds, and how much may wait. The defaults fit Postfix's own."""
 
     partial: float = 10.0  # the rest of a request that has begun
-    auth: float = 8.0  # an attempt; Postfix waits 10 (AUTH_TIMEOUT), and we want to be the one who says why
+    floor: float = FLOOR  # until a first wrong password is answered; each one doubles it, up to the next
+    auth: float = LONGEST  # an attempt; Postfix waits 10 (AUTH_TIMEOUT), and we want to be the one who says why
     policy: float = 4.0  # a decision; the policy service is configured with a timeout of 5
     finish: float = 5.0  # the requests in hand when the server stops
     pending: int = 100  # comparisons for each worker, running or waiting: 2 to 4 s of work
@@ -49,25 +55,38 @@ async def serve(
     workers: int,
     peers: frozenset[int],
     stop: asyncio.Event,
+    uses: Uses | None = None,
     times: Times = Times(),  # frozen, so one default serves all calls
+    compare: Callable[[str, bytes], bool] = verify,
 ) -> None:
     """Serves both sockets, which listen already, until `stop` is set; then answers what is in hand and returns.
 
     `peers` are the numeric users whose processes are served; `workers` bounds the password comparisons that run at
-    once; `gate` decides about recipients. The sockets are closed at the end, their paths stay.
+    once; `gate` decides about recipients, `uses` remembers successful logins, `compare` tells whether a password matches a
+    stored hash. The sockets are closed at the end, their paths stay.
     """
     readers = ThreadPoolExecutor(max_workers=READERS, thread_name_prefix="store")
-    verifier = Verifier(store, workers=workers, pending_limit=workers * times.pending, readers=readers)
+    uses = Uses() if uses is None else uses
+    verifier = Verifier(
+        store,
+        workers=workers,
+        pending_limit=workers * times.pending,
+        readers=readers,
+        compare=compare,
+        used_since=uses.used_since,
+    )
+    throttle = Throttle(floor=times.floor, longest=times.auth)
+    attempts = Attempts(verifier, throttle, uses, floor=times.floor, within=times.auth)
     auth_clients = Clients(peers, times.partial, auth_log)
     policy_clients = Clients(peers, times.partial, policy_log)
     serials = itertools.count(1)
     loop = asyncio.get_running_loop()
+    finished = asyncio.Event()
+    kept = asyncio.create_task(uses.keep(finished))
     try:
         # Not create_unix_server: from Python 3.13 on it removes the path, which belongs to whoever listens for us.
         servers = [
-            await loop.create_server(
-                lambda: AuthClient(auth_clients, verifier, times.auth, next(serials)), sock=auth, backlog=BACKLOG
-            ),
+            await loop.create_server(lambda: AuthClient(auth_clients, attempts, next(serials)), sock=auth, backlog=BACKLOG),
             await loop.create_server(
                 lambda: PolicyClient(policy_clients, gate, readers, times.policy), sock=policy, backlog=BACKLOG
             ),
@@ -76,6 +95,9 @@ async def serve(
         for server in servers:
             server.close()
         await asyncio.gather(auth_clients.finish(times.finish), policy_clients.finish(times.finish))
+        finished.set()
+        await asyncio.wait((kept,), timeout=times.finish)
     finally:
+        kept.cancel()
         verifier.close()
         readers.shutdown(wait=False, cancel_futures=True)

@@ -4,7 +4,8 @@ The login is read from the store every time, so a change there takes effect with
 for at most `lifetime` seconds, is only that a password matched a hash: the memory is keyed by a keyed digest over
 login, stored hash and password together, so a new hash, another login or another password never finds it.
 
-An unknown login, a disabled one and a wrong password cost the same: one comparison each, never a remembered one.
+An unknown login, a disabled one and a wrong password cost the same: one comparison each, never a remembered one. A login with
+two passwords costs two, and that of a directory an answer of it; `policy.attempts` hides the difference.
 """
 
 import asyncio
@@ -15,18 +16,49 @@ import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import Executor, ThreadPoolExecutor
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import TypeVar
 
-from policy.login import NAME, Login
+from policy.login import GENERATED, NAME, Login
 from policy.password import UNKNOWN_LOGIN_HASH
 from policy.password import verify as verify_hash
 from policy.stores import LoginStore, StoreUnavailable
 
 LIFETIME = 30.0
 CAPACITY = 10_000  # remembered passwords, about 200 octets each
+BINDERS = 4  # threads that wait for a directory; a server that hangs holds up nothing else
+
+Subject = TypeVar("Subject")
+Result = TypeVar("Result")
 
 
 class Overloaded(Exception):
     """Too many comparisons are waiting. Never a verdict about a login."""
+
+
+class Refusal(StrEnum):
+    """Why a login is not opened; for the log alone. All but the first are of a password that is right."""
+
+    CREDENTIALS = "credentials"
+    DISABLED = "disabled"
+    EXPIRED = "expired"
+    ADDRESS = "address"
+    ROTATED = "rotated"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Opened:
+    """What a password opens: a login, and which of its passwords it was; 0 where a directory compared it."""
+
+    login: str
+    password: int
+
+
+def identity(typed: str) -> str:
+    """The login name somebody means: people write the names of a directory in any case, generated ones count exactly."""
+    lower = typed.lower() if typed.isascii() else typed
+    return typed if GENERATED.fullmatch(lower) else lower
 
 
 class Matches:
@@ -65,10 +97,11 @@ class Matches:
 
 
 class Verifier:
-    """Verifies logins of `store`, on one event loop; at most `pending_limit` comparisons run or wait.
+    """Verifies logins of `store`, on one event loop; at most `pending_limit` attempts are compared or wait for it.
 
     Argon2 lets other threads run, so `workers` comparisons run at once, each in about 19 MiB. The store is read on
-    `readers`, the loop's own executor by default. `compare` tells whether a password matches a stored hash.
+    `readers`, the loop's own executor by default. `compare` tells whether a password matches a stored hash, `used_since`
+    whether a password of a login was used after a time; it may block, and raise StoreUnavailable.
     """
 
     def __init__(
@@ -79,41 +112,26 @@ class Verifier:
         pending_limit: int,
         readers: Executor | None = None,
         compare: Callable[[str, bytes], bool] = verify_hash,
+        used_since: Callable[[str, int, int], bool] = lambda login, password, moment: False,
         clock: Callable[[], float] = time.monotonic,
         lifetime: float = LIFETIME,
         capacity: int = CAPACITY,
     ) -> None:
         self._store = store
         self._readers = readers
-        self._compare = compare
+        self._compare, self._used_since = compare, used_since
         self._matches = Matches(lifetime=lifetime, capacity=capacity, clock=clock)
         self._pending = threading.BoundedSemaphore(pending_limit)
         self._workers = ThreadPoolExecutor(max_workers=workers, thread_name_prefix="argon2")
+        self._binders = ThreadPoolExecutor(max_workers=BINDERS, thread_name_prefix="directory")
 
-    async def verify(self, login_name: str, password: bytes) -> str | None:
-        """The name of the login that `password` opens, None where there is no such pair or the login is disabled.
+    async def verify(self, name: str, password: bytes, address: str = "") -> Opened | Refusal:
+        """What `find` and `compare` come to together."""
+        name = identity(name)
+        return await self.compare(name, await self.find(name), password, address)
 
-        The name counts exactly: 32 lower-case hex digits. Raises StoreUnavailable and Overloaded, which both mean
-        that nothing is known about the pair.
-        """
-        login = await self._read(login_name)
-        now = int(time.time())
-        usable = login is not None and login.usable(now)
-        hashes = [each.hash for each in reversed(login.passwords)] if login is not None else []
-        for password_hash in hashes or [UNKNOWN_LOGIN_HASH]:
-            key = self._matches.key(login_name, password_hash, password)
-            if usable and key in self._matches:
-                return login_name
-            if await self._matched(password_hash, password) and usable:
-                self._matches.add(key)
-                return login_name
-        return None
-
-    def close(self) -> None:
-        """Lets running comparisons end and drops the waiting ones."""
-        self._workers.shutdown(wait=False, cancel_futures=True)
-
-    async def _read(self, name: str) -> Login | None:
+    async def find(self, name: str) -> Login | None:
+        """The login of a name (see `identity`). Raises StoreUnavailable."""
         # A name of another shape is nobody's: the store is asked for one that cannot exist, so that it costs the same.
         exact = NAME.fullmatch(name) is not None
         asked = name if exact else "0" * 32
@@ -121,11 +139,61 @@ class Verifier:
         # A directory or a database may fold case or blanks; the identity is the stored one, and only if it is equal.
         return login if exact and login is not None and login.name == name else None
 
-    async def _matched(self, password_hash: str, password: bytes) -> bool:
+    async def compare(self, name: str, login: Login | None, password: bytes, address: str) -> Opened | Refusal:
+        """What `password` opens for a client at `address`, where `find` has found `login`.
+
+        Raises StoreUnavailable and Overloaded, which both mean that nothing is known about the pair.
+        """
+        barrier = None if login is None else _barrier(login, address, int(time.time()))
+        if login is not None and login.external:
+            if not await self._run(self._binders, self._store.bind, login, password):
+                return Refusal.CREDENTIALS
+            return barrier or Opened(login=login.name, password=0)
+        passwords = () if login is None else login.passwords[::-1]
+        hashes = tuple(each.hash for each in passwords) or (UNKNOWN_LOGIN_HASH,)
+        keys = [self._matches.key(name, each, password) for each in hashes]
+        place = None if barrier else next((place for place, key in enumerate(keys) if key in self._matches), None)
+        remembered = place is not None
+        if place is None:
+            place = await self._run(self._workers, self._matching, hashes, password)
+        if login is None or place is None or place >= len(passwords):
+            return Refusal.CREDENTIALS
+        if barrier is not None:
+            return barrier
+        if not await self._valid(login, place):
+            return Refusal.ROTATED
+        if not remembered:
+            self._matches.add(keys[place])
+        return Opened(login=login.name, password=passwords[place].number)
+
+    def close(self) -> None:
+        """Lets running comparisons end and drops the waiting ones."""
+        self._workers.shutdown(wait=False, cancel_futures=True)
+        self._binders.shutdown(wait=False, cancel_futures=True)
+
+    async def _valid(self, login: Login, place: int) -> bool:
+        """Whether the password at `place`, from the newest on, is still accepted."""
+        password, now = login.passwords[-1 - place], int(time.time())
+        if password.until is not None and now >= password.until:
+            return False
+        if password.idle is None or place == 0:
+            return True
+        unused = now - password.idle
+        if login.passwords[-place].created > unused:  # the one that replaced it
+            return True
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._readers, self._used_since, login.name, password.number, unused)
+
+    def _matching(self, hashes: tuple[str, ...], password: bytes) -> int | None:
+        return next((place for place, each in enumerate(hashes) if self._compare(each, password)), None)
+
+    async def _run(
+        self, threads: ThreadPoolExecutor, work: Callable[[Subject, bytes], Result], subject: Subject, password: bytes
+    ) -> Result:
         if not self._pending.acquire(blocking=False):
             raise Overloaded("too many comparisons are waiting")
         try:
-            future = self._workers.submit(self._compare, password_hash, password)
+            future = threads.submit(work, subject, password)
         except RuntimeError as error:  # closed meanwhile
             self._pending.release()
             raise Overloaded("closing") from error
@@ -135,3 +203,12 @@ class Verifier:
             return await asyncio.wrap_future(future)
         except ValueError as error:
             raise StoreUnavailable(str(error)) from error
+
+
+def _barrier(login: Login, address: str, now: int) -> Refusal | None:
+    """Why not even the right password opens a login, None where it does."""
+    if not login.enabled:
+        return Refusal.DISABLED
+    if not login.usable(now):
+        return Refusal.EXPIRED
+    return None if login.may_come_from(address) else Refusal.ADDRESS

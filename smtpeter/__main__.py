@@ -8,6 +8,7 @@ import typer
 from typer.exceptions import Abort, Exit, TyperException
 
 from policy.domains import InvalidKey
+from policy.limits import InvalidLimit
 from policy.options import InvalidOption
 from policy.stores import Conflict, NotFound, StoreUnavailable
 from smtpeter.cli import app
@@ -16,7 +17,7 @@ from smtpeter.errors import UserError
 COMMANDS = ("up", "check", "preview", "demo", "account", "login", "domain", "keys", "trace", "journal", "link")
 PROCESSES = ("auth", "milter", "web", "capture")  # started by `up`; help does not show them
 WITH_VALUE = ("--settings", "--data")
-USER_ERRORS = (UserError, NotFound, Conflict, StoreUnavailable, InvalidOption, InvalidKey)
+USER_ERRORS = (UserError, NotFound, Conflict, StoreUnavailable, InvalidOption, InvalidLimit, InvalidKey)
 
 _registered: set[str] = set()
 

@@ -8,11 +8,11 @@ import journal.migrate
 from journal.seal import KEY_LENGTH, Ring, SealingKey
 from journal.store import JournalStore
 from policy.domains import MASTER_KEY_LENGTH
-from policy.stores import StoreUnavailable
+from policy.stores import AdminStore, StoreUnavailable
 from policy.stores.engine import database_file
 from policy.stores.migrate import USAGE, current_version, migrate, wanted_version
 from policy.stores.sql import SqlStore
-from smtpeter import durable
+from smtpeter import durable, wiring
 from smtpeter.errors import UserError
 from smtpeter.settings import Settings
 
@@ -100,8 +100,14 @@ def _make_journal(settings: Settings) -> None:
         sys.stderr.write(f"smtpeter: the journal waits in {settings.spool}: {error}\n")
 
 
-def open_store(settings: Settings) -> SqlStore:
-    """The policy database. Raises UserError where it is not there or of another release's schema."""
+def open_store(settings: Settings) -> AdminStore:
+    """What commands read and change. Raises UserError where the database is not there or of another release's schema."""
+    open_database(settings)
+    return wiring.make_store(settings)
+
+
+def open_database(settings: Settings) -> SqlStore:
+    """The policy database without the directory. Raises UserError like `open_store`."""
     try:
         version = current_version(settings.database_url)
     except StoreUnavailable as error:

@@ -1,4 +1,4 @@
-"""The reference pages docs/options.md and docs/settings.md, made of the code they describe and of nothing else.
+"""The reference pages docs/dialects.md, docs/options.md and docs/settings.md, made of the code they describe and of nothing else.
 
     python -m smtpeter.reference FOLDER
 
@@ -15,11 +15,15 @@ from typing import Any, Literal, get_args, get_origin
 from pydantic import BaseModel, IPvAnyNetwork
 from pydantic.fields import FieldInfo
 
+from filters.dialects.idle import IDLE
+from filters.dialects.switches import NAMESPACES, SWITCHES, Switch
 from filters.mail.judge import MARKS
-from filters.overrides import MAX_TAG, MAX_TAGS
 from filters.pipeline import FILTERS
+from filters.reading import Rank
+from filters.tags import MAX_TAG, MAX_TAGS
 from filters.track_clicks import PREVENTSCAM
-from policy.options import FALSE_WORDS, OPTIONS, TAGS_HEADER, TRUE_WORDS, Option, Options
+from policy.login import Dialect
+from policy.options import FALSE_WORDS, FORCED, OPTIONS, TAGS_HEADER, TRUE_WORDS, Option, Options
 from smtpeter.settings import SEARCHED, Settings
 
 MARK = "<!-- Made from the code by tools/docs. Do not edit. -->"
@@ -53,6 +57,9 @@ def options_page() -> str:
         "- Names of header fields are read in any case, folded or not, from the top of the message only.",
         "- If a field is there more than once, the last value that can be read counts.",
         "- A value that cannot be read leaves the login's setting. It is noted as a warning in the log. The mail goes on.",
+        f"- A login may keep an option for itself: `{FORCED}` before the word, such as `{FORCED}on`, `{FORCED}off` or"
+        f" `{FORCED}hosted`. No message can change it then: a field that tries is removed and noted as a warning. A word"
+        " without it gives the option back.",
         "- Every control field is removed before the mail leaves, also one with an unknown name.",
         f"- `{TAGS_HEADER}` takes a comma-separated list: at most {MAX_TAGS} tags of at most {MAX_TAG} characters, without"
         " blanks and semicolons inside. Several fields are merged. It is no option: a login has no tags.",
@@ -62,7 +69,49 @@ def options_page() -> str:
         f" loses the mark: {', '.join(f'`{mark}`' for mark in MARKS)} (the first with the value `off`).",
         "- What became of each option, and whether the login, a header field or a rule decided it, stands in the journal:"
         " `smtpeter trace` shows it.",
+        "- The fields of other providers can decide as well, for a login that asks for it: [dialects](dialects.md).",
     )
+
+
+def dialects_page() -> str:
+    """docs/dialects.md: the fields of other providers, what each decides here, and what is not done."""
+    rows = [(switch.dialect.value, _place(switch), switch.takes, switch.gives, switch.lacks) for switch in SWITCHES]
+    names = [f"`{name}*`" if name.endswith("-") else f"`{name}`" for dialect in Dialect for name in NAMESPACES[dialect]]
+    general = [f"`{switch.field}`" for switch in SWITCHES if switch.rank is Rank.GENERAL]
+    idle = [(dialect.value, f"`{name}`", lacking or "none") for dialect in Dialect for name, lacking in IDLE[dialect].items()]
+    return _page(
+        "Dialects",
+        "A login can take the switches that its sender already writes for another provider, so moving from a provider needs no"
+        " change in what sends. It is off unless asked for: `smtpeter login set NAME --dialect mailgun`; several may be on.",
+        "",
+        "## What is read",
+        "",
+        *_table(("dialect", "field", "values", "decides", "not done"), rows),
+        "",
+        "`symfony` is the Mailer of that name: it writes these where it does not know the provider.",
+        "",
+        "## How it is read",
+        "",
+        "- The fields are read as [ours](options.md) are: in any case, folded or not, from the top of the message only. A value"
+        " that cannot be read leaves the login's setting. It is noted as a warning, and the mail goes on.",
+        f"- All fields of a login's dialects are removed, known or not; of all dialects these are {', '.join(names)}.",
+        "- Without the dialect they are content of the message: they stay as they are and decide nothing.",
+        f"- A field of ours beats every other. {' and '.join(general)} give way to the rest. Otherwise the last value that can be"
+        " read counts, whosever it is. Tags of all fields are merged.",
+        "- Tags follow [our rules](options.md), so one with a blank inside is left out, and a comma stands between two.",
+        "- An option that the login keeps for itself stays as it is.",
+        "- `smtpeter trace` and `smtpeter preview --diff` show the dialect as the one who decided.",
+        "",
+        "## What decides nothing",
+        "",
+        "What these ask for is not done. A warning says so, unless the value asks for nothing, or nobody would miss it.",
+        "",
+        *_table(("dialect", "field or entry", "warning"), idle),
+    )
+
+
+def _place(switch: Switch) -> str:
+    return f"`{switch.field}`: `{switch.path}`" if switch.path else f"`{switch.field}`"
 
 
 def settings_page() -> str:
@@ -90,7 +139,7 @@ def settings_page() -> str:
 
 def pages() -> dict[str, str]:
     """Every page by the name of its file."""
-    return {"options.md": options_page(), "settings.md": settings_page()}
+    return {"dialects.md": dialects_page(), "options.md": options_page(), "settings.md": settings_page()}
 
 
 def _acts(option: Option) -> bool:

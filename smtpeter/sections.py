@@ -1,9 +1,14 @@
 """The tables of the settings file, every key with a default and its meaning."""
 
+from ipaddress import ip_address
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
+from urllib.parse import urlsplit
 
-from pydantic import BaseModel, ConfigDict, Field, IPvAnyNetwork
+from pydantic import BaseModel, ConfigDict, Field, IPvAnyNetwork, field_validator, model_validator
+
+from policy.options import Options, settled
+from policy.stores.person import Held
 
 Port = Annotated[int, Field(ge=1, le=65535)]
 
@@ -95,6 +100,12 @@ class Group(Section):
     account: str = ""
     """The account its members belong to; "" = the one of the directory's settings."""
 
+    @field_validator("options")
+    @classmethod
+    def _known(cls, words: dict[str, str]) -> dict[str, str]:
+        settled(Options(), frozenset(), words)
+        return words
+
 
 class Directory(Section):
     """Logins in an LDAP directory, besides those of the database."""
@@ -102,37 +113,84 @@ class Directory(Section):
     urls: tuple[str, ...] = ()
     """Servers, asked in this order: "ldaps://ldap.example.com" or "ldap://ldap.example.com"; none = no directory."""
     starttls: bool = True
-    """Whether an ldap:// connection is encrypted before anything is said; without it passwords travel in the clear."""
+    """Whether an ldap:// connection is encrypted before anything is said; false only for servers on this host."""
     ca: Path | None = None
     """PEM file of the authorities that sign the servers' certificates; without it, those of the system."""
     bind_dn: str = ""
     """Name to log in with for look-ups; "" = anonymous."""
     bind_password_file: Path | None = None
-    """File with the password of that name."""
+    """File with the password of that name; read at each new connection."""
     layout: Literal["smtpeter", "existing"] = "smtpeter"
     """"smtpeter": entries of our own schema, which `smtpeter login` writes; "existing": people who are there already."""
     base: str = ""
     """Name of the entry below which logins are."""
-    timeout: Annotated[float, Field(gt=0, le=5)] = 2.0
-    """Seconds to wait for a server, for the connection and for each answer."""
-    connections: Annotated[int, Field(ge=1, le=64)] = 4
-    """Connections kept open to the server in use."""
+    timeout: Annotated[float, Field(gt=0, le=3)] = 2.0
+    """Seconds one server has for an answer, the connection included; all of them together have 3."""
+    connections: Annotated[int, Field(ge=1, le=64)] = 8
+    """Connections to one server at the same time, for each process."""
     cache: Annotated[int, Field(ge=0, le=86400)] = 300
     """Seconds that a login may go on sending while no server answers; logging in takes a server."""
     filter: str = "(&(objectClass=inetOrgPerson)(uid={login}))"
     """Existing directory: finds the person; {login} is what the client typed, in lower case."""
     account: str = ""
-    """Existing directory: the account of everybody whose entry or groups name none."""
-    attributes: dict[str, str] = {}
+    """Existing directory: the account of everybody whose entry or groups name none; "" = those are no logins."""
+    attributes: dict[Held, str] = {}
     """Existing directory: which attribute holds account, label, senders, options, expires or disabled."""
     groups: tuple[Group, ...] = ()
-    """Existing directory: what members of a group get."""
+    """Existing directory: what members of a group get; where groups disagree, the first one counts."""
     member_of: str = "memberOf"
     """Existing directory: the attribute of a person that names groups; "" = groups are searched."""
     group_filter: str = "(&(objectClass=groupOfNames)(member={dn}))"
     """Existing directory: finds the groups of a person where no attribute names them; {dn} is the person's entry."""
     group_base: str = ""
     """Existing directory: name of the entry below which groups are; "" = `base`."""
+
+    @field_validator("urls")
+    @classmethod
+    def _addresses(cls, urls: tuple[str, ...]) -> tuple[str, ...]:
+        for url in urls:
+            parts = urlsplit(url)
+            _ = parts.port  # raises ValueError for one that is none
+            extra = parts.path.strip("/") or parts.query or parts.fragment or "@" in parts.netloc
+            if parts.scheme not in ("ldaps", "ldap", "ldapi") or not parts.netloc or extra:
+                raise ValueError("it takes addresses such as ldaps://ldap.example.com or ldap://ldap.example.com:389")
+        return urls
+
+    @field_validator("filter")
+    @classmethod
+    def _finds_a_login(cls, text: str) -> str:
+        return _with("{login}", text)
+
+    @field_validator("group_filter")
+    @classmethod
+    def _finds_groups(cls, text: str) -> str:
+        return _with("{dn}", text)
+
+    @model_validator(mode="after")
+    def _complete(self) -> Self:
+        plain = [url for url in self.urls if url.startswith("ldap:") and not _here(url)]
+        if plain and not self.starttls:
+            raise ValueError(f"{plain[0]} without starttls would carry passwords in the clear; use ldaps:// or starttls = true")
+        if self.urls and not self.base:
+            raise ValueError("urls go with base, the name of the entry below which logins are")
+        if bool(self.bind_dn) != bool(self.bind_password_file):
+            raise ValueError("bind_dn and bind_password_file go together; one of them is missing")
+        return self
+
+
+def _with(place: str, text: str) -> str:
+    if place not in text:
+        raise ValueError(f"it takes a filter with {place} in it")
+    return text
+
+
+def _here(url: str) -> bool:
+    """Whether a server is on this host."""
+    host = urlsplit(url).hostname or ""
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
 
 
 class Keys(Section):
@@ -141,7 +199,7 @@ class Keys(Section):
     period: Annotated[float, Field(ge=2, le=3650)] = 30.0
     """Days that one key signs. It is published that long before and after."""
     zone: Path | None = None
-    """File that gets the records of these keys, for the name server of `domain`; written at each change."""
+    """Zone file that gets these keys, of the zone dkim. before `domain`; written anew at each change."""
     domain: str = ""
     """Domain whose DNS is the operator's own, where the customers' records lead; "" = the host name."""
     reload: tuple[str, ...] = ()

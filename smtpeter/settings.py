@@ -175,4 +175,7 @@ def _sentence(error: Any) -> str:
     key = ".".join(str(place) for place in error["loc"])
     if error["type"] == "extra_forbidden":
         return f"there is no setting {key!r}"
-    return f"{key} cannot be {error['input']!r}: {error['msg'][:1].lower()}{error['msg'][1:]}"
+    if error["type"] == "value_error" and isinstance(error["input"], dict):  # a table: too long to be repeated
+        return f"{key}: {error['ctx']['error']}"
+    told = error["msg"].removeprefix("Value error, ")
+    return f"{key} cannot be {error['input']!r}: {told[:1].lower()}{told[1:]}"

@@ -5,6 +5,7 @@ import re
 import shlex
 import tomllib
 from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
 from urllib.parse import unquote
 
@@ -12,7 +13,8 @@ import pytest
 from typer import Typer
 
 from filters.copies import FIELD
-from policy.options import BY_HEADER, BY_NAME, TAGS_HEADER, Options
+from policy.limits import Limits
+from policy.options import BY_HEADER, BY_NAME, TAGS_HEADER, Options, settled
 from smtpeter import reference
 from smtpeter.__main__ import COMMANDS as SUBCOMMANDS
 from smtpeter.__main__ import app, register, run
@@ -116,9 +118,15 @@ def test_a_command_in_a_text_exists(text: str, line: str, capsys: pytest.Capture
     words = command_of(line)
     # The help of a command is shown only where the command, and every option before --help, exists.
     assert run([*words, "--help"]) == 0, f"{text}: {line}: {capsys.readouterr().err}"
+    given = [
+        (before, word)
+        for before, word in pairwise(words)
+        if "=" in word and not word.startswith("-") and word not in ("OPTION=VALUE", "LIMIT=N")
+    ]
     if words[:2] in (["login", "add"], ["login", "set"]):
-        given = [word for word in words[2:] if "=" in word and not word.startswith("-") and word != "OPTION=VALUE"]
-        Options().with_words(read_words(given))
+        settled(Options(), frozenset(), read_words([word for before, word in given if before != "--limit"]))
+    limits = [word for before, word in given if before == "--limit" or words[:2] == ["account", "limit"]]
+    Limits().with_words(read_words(limits))
 
 
 @pytest.mark.parametrize("line", ["smtpeter nosuch", "smtpeter login forget NAME", "smtpeter up --port 25", "sudo ./run --test"])

@@ -13,7 +13,7 @@ from dataclasses import replace
 from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy.exc import IntegrityError, SQLAlchemyError
+from sqlalchemy.exc import DBAPIError, IntegrityError, SQLAlchemyError
 
 from policy.account import Account
 from policy.domains import Rule, SenderDomain, SigningKey
@@ -58,7 +58,7 @@ class SqlStore:
 
     def login(self, name: str) -> Login | None:
         """See Logins."""
-        found = self._rows(sa.select(logins).where(logins.c.name == name))
+        found = self._rows(sa.select(logins).where(logins.c.name == name)) if _possible(name) else []
         return rows.login(found[0], self._rows(_passwords_of(name))) if found else None
 
     def bind(self, login: Login, password: bytes) -> bool:
@@ -67,7 +67,7 @@ class SqlStore:
 
     def account(self, name: str) -> Account | None:
         """See LoginStore."""
-        found = self._rows(sa.select(accounts).where(accounts.c.name == name))
+        found = self._rows(sa.select(accounts).where(accounts.c.name == name)) if _possible(name) else []
         return rows.account(found[0]) if found else None
 
     def signing_keys(self, account: str) -> tuple[SigningKey, ...]:
@@ -186,6 +186,7 @@ class SqlStore:
     # -- connections ---------------------------------------------------------------------------------------------------
 
     def _rows(self, statement: sa.Select[Any]) -> list[Any]:
+        kept = "connection" in self._thread.__dict__
         try:
             connection = self._thread.__dict__.get("connection")
             if connection is None:
@@ -194,6 +195,8 @@ class SqlStore:
             return list(connection.execute(statement))
         except (SQLAlchemyError, OSError) as error:
             self.close()
+            if kept and isinstance(error, DBAPIError) and error.connection_invalidated:  # the server may have been restarted
+                return self._rows(statement)
             raise StoreUnavailable(cause(error)) from error
 
     @contextmanager
@@ -223,6 +226,11 @@ class SqlStore:
     def _require(found: object, noun: str, name: str) -> None:
         if not found:
             raise NotFound(f"there is no {noun} {name!r}")
+
+
+def _possible(name: str) -> bool:
+    """Whether anything can have that name: PostgreSQL keeps no NUL, and refuses to look for it."""
+    return "\0" not in name
 
 
 def _stamp(path: str) -> tuple[int, int, int]:

@@ -8,9 +8,11 @@ from typing import Annotated, Any
 import typer
 
 from policy.account import Account, State
-from policy.stores.sql import SqlStore
+from policy.limits import LIMITS, NONE, Limits
+from policy.stores import AdminStore
 from smtpeter import database
 from smtpeter.cli import settings_of
+from smtpeter.commands import login_fields, usage
 from smtpeter.errors import UserError
 from smtpeter.output import AsJson, print_pairs, print_rows, utc
 
@@ -49,11 +51,30 @@ def list_accounts(context: typer.Context, as_json: AsJson = False) -> None:
 @app.command()
 def show(context: typer.Context, name: Name, as_json: AsJson = False) -> None:
     """Show one account."""
-    store = database.open_store(settings_of(context))
+    settings = settings_of(context)
+    store = database.open_store(settings)
     account = store.account(name)
     if account is None:
         raise UserError(f"there is no account {name!r}")
-    print_pairs(_row(store, account), as_json=as_json)
+    row = _row(store, account) | {"limits": account.limits.as_words(), "used": usage.used(settings, account)}
+    print_pairs(row if as_json else login_fields.pairs(row, ("limits", "used")), as_json=as_json)
+
+
+@app.command()
+def limit(
+    context: typer.Context,
+    name: Name,
+    limits: Annotated[
+        list[str], typer.Argument(metavar="LIMIT=N", help=f"Any of {', '.join(limit.name for limit in LIMITS)}; none = no limit.")
+    ],
+) -> None:
+    """Limit how much all logins of an account together may send. Counts from the next message on."""
+    words = login_fields.words(limits, "LIMIT=N, such as messages-hour=1000")
+    Limits().with_words(words)
+    store = database.open_store(settings_of(context))
+    changed = store.change_account(name, lambda account: replace(account, limits=account.limits.with_words(words)))
+    set_ones = {limit: word for limit, word in changed.limits.as_words().items() if word != NONE}
+    typer.echo(f"account {name}: {' '.join(f'{limit}={word}' for limit, word in set_ones.items()) or 'no limits'}")
 
 
 @app.command()
@@ -73,7 +94,7 @@ def _set_state(context: typer.Context, name: str, state: State) -> None:
     typer.echo(f"account {name} is {state}")
 
 
-def _row(store: SqlStore, account: Account) -> dict[str, Any]:
+def _row(store: AdminStore, account: Account) -> dict[str, Any]:
     return {
         "name": account.name,
         "state": account.state.value,

@@ -10,8 +10,9 @@ import typer
 
 from policy import server
 from policy.gate import Gate
-from policy.stores.sql import SqlStore
-from smtpeter import activation
+from policy.stores.uses import SqlUses
+from policy.uses import Uses
+from smtpeter import activation, wiring
 from smtpeter.cli import settings_of
 from smtpeter.errors import UserError
 from smtpeter.process import MAIL_USER, start_log
@@ -31,7 +32,8 @@ def auth(context: typer.Context) -> None:
     except KeyError:
         logging.getLogger("smtpeter.auth").warning("there is no user %s; only root may connect", MAIL_USER)
 
-    store = SqlStore(settings.database_url)
+    store = wiring.make_store(settings)
+    uses = Uses(SqlUses(settings.usage_url))
 
     async def main() -> None:
         stop = asyncio.Event()
@@ -41,10 +43,17 @@ def auth(context: typer.Context) -> None:
             auth=sockets["auth"],
             policy=sockets["policy"],
             store=store,
-            gate=Gate(store, postmaster=settings.contact),
+            gate=Gate(
+                wiring.remembering(settings, store),
+                postmaster=settings.contact,
+                limiter=wiring.make_usage(settings, "auth"),
+                uses=uses,
+                require_sender_domain=settings.require_sender_domain,
+            ),
             workers=settings.auth_workers,
             peers=frozenset(peers),
             stop=stop,
+            uses=uses,
         )
 
     asyncio.run(main())

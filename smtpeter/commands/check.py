@@ -1,6 +1,7 @@
 """`smtpeter check`: is everything in place for mail to flow, and if not, what to do."""
 
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
@@ -10,9 +11,11 @@ from argon2.exceptions import InvalidHashError
 
 from policy.account import State
 from policy.domains import InvalidKey, read_private_key, unseal_private_key
+from policy.stores import StoreUnavailable
 from smtpeter import certificate, database, wiring
 from smtpeter.cli import settings_of
 from smtpeter.commands.up import postfix_for
+from smtpeter.directory import open_directory
 from smtpeter.errors import UserError
 from smtpeter.output import AsJson, print_rows
 from smtpeter.postfix import version as postfix_version
@@ -62,7 +65,7 @@ def check(context: typer.Context, as_json: AsJson = False) -> None:
 
 def check_logins(settings: Settings) -> Iterator[Finding]:
     """The database opens, every password hash is one, and somebody may send."""
-    store = database.open_store(settings)
+    store = database.open_database(settings)
     accounts = {account.name: account for account in store.accounts()}
     logins = store.logins()
     yield ok("database", f"{len(accounts)} accounts, {len(logins)} logins, {len(store.domains())} sender domains")
@@ -72,9 +75,32 @@ def check_logins(settings: Settings) -> Iterator[Finding]:
                 extract_parameters(password.hash)
         except InvalidHashError:
             yield error("logins", f"the password hash of login {login.name} is damaged; `smtpeter login rotate {login.name}`")
-    if not any(login.enabled and accounts[login.account].state is State.APPROVED for login in logins):
+    usable = any(login.enabled and accounts[login.account].state is State.APPROVED for login in logins)
+    if not usable and not settings.directory.urls:
         advice = "nobody can send yet: `smtpeter account add NAME --approve`, then `smtpeter login add --account NAME`"
         yield warning("logins", advice)
+
+
+def check_directory(settings: Settings) -> Iterator[Finding]:
+    """Every server of the directory answers and shows logins, and their accounts are in the database."""
+    found = settings.directory
+    for url in found.urls:
+        alone = settings.model_copy(update={"directory": found.model_copy(update={"urls": (url,)})})
+        try:
+            count = open_directory(alone).count()
+        except StoreUnavailable as trouble:
+            yield error("directory", str(trouble))
+            continue
+        if count:
+            yield ok("directory", f"{url}: " + (f"{count} logins" if found.layout == "smtpeter" else "people are found"))
+        else:
+            yield warning("directory", f"{url}: there is no login below {found.base}")
+    if found.urls and found.layout == "smtpeter":
+        with suppress(StoreUnavailable):  # told above
+            accounts = {account.name for account in database.open_database(settings).accounts()}
+            for login in open_directory(settings).logins():
+                if login.account not in accounts:
+                    yield error("directory", f"login {login.name} is of the account {login.account}, which is not there")
 
 
 def check_keys(settings: Settings) -> Iterator[Finding]:
@@ -136,6 +162,7 @@ def check_postfix(settings: Settings) -> Iterator[Finding]:
 
 CHECKS: dict[str, Callable[[Settings], Iterator[Finding]]] = {
     "database": check_logins,
+    "directory": check_directory,
     "keys": check_keys,
     "certificate": check_certificate,
     "postfix": check_postfix,

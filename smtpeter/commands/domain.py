@@ -6,12 +6,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
 
-import dns.exception
-import dns.resolver
 import typer
 
+from policy.dns_records import Record, click_records, key_records
 from policy.domains import (
     Algorithm,
+    Rule,
     SenderDomain,
     SigningKey,
     check_click_host,
@@ -19,26 +19,33 @@ from policy.domains import (
     default_click_host,
     new_private_key,
     normalise_domain,
-    read_private_key,
-    seal_private_key,
-    txt_strings,
+    sealed_key,
 )
-from policy.stores.sql import SqlStore
+from policy.rotation import first
+from policy.stores import AdminStore, Conflict, NotFound
 from smtpeter import database, wiring
 from smtpeter.cli import settings_of
+from smtpeter.commands import domain_check, domain_dns, domain_rotate, signing_key
+from smtpeter.commands.domain_dns import print_records
+from smtpeter.commands.signing_key import DEFAULT_SELECTOR, check_free, read_key
 from smtpeter.errors import UserError
+from smtpeter.key_rotation import add_published, maker, republish
 from smtpeter.output import AsJson, print_json, print_rows, utc
+from smtpeter.published import as_rows, find_domain, keys_of, sender_domain, service_of
 from smtpeter.settings import Settings
 
 app = typer.Typer(help="Sender domains, their DKIM keys and click hosts.", no_args_is_help=True)
+app.command("dns")(domain_dns.dns)
+app.command("check")(domain_check.check)
+app.command("rotate")(domain_rotate.rotate)
+app.add_typer(signing_key.app, name="key")
 
 COLUMNS = ("name", "account", "keys", "clicks", "created")
-DNS_SECONDS = 5.0
 
 Name = Annotated[str, typer.Argument(help="The domain of the From address.")]
 Clicks = Annotated[
     str | None,
-    typer.Option(metavar="HOST", help='Where tracked links lead: a name below the domain or beside it; "" = the service\'s own.'),
+    typer.Option(metavar="HOST", help='Where tracked links lead: a name of the same organisation; "" = the service\'s own.'),
 ]
 
 
@@ -54,32 +61,33 @@ def add(
         list[Path] | None, typer.Option(help="Private key (PEM) to use instead of a generated one; may be repeated.")
     ] = None,
     selector: Annotated[
-        str, typer.Option(help="Selector of the keys; the second key of another kind gets the kind appended.")
-    ] = "smtpeter",
+        str | None,
+        typer.Option(help="Selector of the keys, smtpeter without it; the second key of another kind gets the kind appended."),
+    ] = None,
+    rotate: Annotated[bool, typer.Option("--rotate", help="Keys that change by themselves, under three aliases.")] = False,
     clicks: Clicks = None,
     https: Annotated[bool, typer.Option(help="Whether tracked links begin with https.")] = True,
     as_json: AsJson = False,
 ) -> None:
     """Add a sender domain with its keys and print the DNS records to publish."""
     settings = settings_of(context)
+    if rotate and (import_key or selector):
+        raise UserError("keys that change by themselves are generated, under selectors of their own; leave the other option away")
     try:
-        domain, first = normalise_domain(name), check_selector(selector)
+        domain, place = normalise_domain(name), check_free(check_selector(selector or DEFAULT_SELECTOR))
     except ValueError as error:
         raise UserError(str(error)) from error
     host = default_click_host(domain) if clicks is None else _click_host(clicks, domain)
     store, master, now = database.open_store(settings), wiring.master_key(settings), int(time.time())
-    pems = [_read(path) for path in import_key or []]
-    pems += [new_private_key(kind) for kind in dict.fromkeys(algorithm or ([] if pems else [Algorithm.RSA]))]
-    keys = _sealed(master, domain, account, first, pems, now)
-    added = SenderDomain(name=domain, account=account, created=now, clicks=host, https=https)
-    store.add_domain(added, keys)
-    published = records(settings, added, keys)
-    if as_json:
-        print_json({"name": domain, "account": account, "clicks": host, "https": https, "records": published})
-        return
-    typer.echo(f"domain {domain} added to account {account}; publish in its DNS:\n")
-    print_records(published)
-    typer.echo(f"\nThen `smtpeter domain check {domain}` says whether the world sees them.")
+    added = SenderDomain(name=domain, account=account, created=now, clicks=host, https=https, rotates=rotate)
+    kinds = tuple(dict.fromkeys(algorithm or ([] if import_key else [Algorithm.RSA])))
+    if rotate:
+        keys = _add_rotating(settings, store, added, kinds, master)
+    else:
+        pems = [*map(read_key, import_key or []), *map(new_private_key, kinds)]
+        keys = _sealed(master, domain, account, place, pems, now)
+        store.add_domain(added, keys)
+    _announce(added, records(settings, added, keys), as_json=as_json)
 
 
 @app.command("list")
@@ -93,34 +101,16 @@ def list_domains(
     store = database.open_store(settings)
     rows: list[dict[str, Any]] = []
     for domain in store.domains(account):
-        keys = _keys(store, domain)
+        keys = keys_of(store, domain.name, domain.account)
         row: dict[str, Any] = {"name": domain.name, "account": domain.account, "created": utc(domain.created)}
         if as_json:
-            row |= {"keys": _key_records(keys), "clicks": domain.clicks, "https": domain.https}
+            row |= {"keys": [_key_row(key) for key in keys], "clicks": domain.clicks, "https": domain.https}
+            row |= {"rotates": domain.rotates, "strict": domain.strict}
         else:
             shown = " ".join(f"{key.selector} ({key.algorithm.value})" for key in keys)
             row |= {"keys": shown, "clicks": _base(settings, domain)}
         rows.append(row)
     print_rows(rows, COLUMNS, as_json=as_json, empty="there is no sender domain yet; `smtpeter domain add NAME` makes one")
-
-
-@app.command()
-def check(
-    context: typer.Context,
-    name: Name,
-    nameserver: Annotated[str | None, typer.Option(help="Ask this name server (address, or address:port).")] = None,
-    as_json: AsJson = False,
-) -> None:
-    """Ask the DNS whether the keys and the click host of a domain are published; exit status 1 where one is not."""
-    settings = settings_of(context)
-    store = database.open_store(settings)
-    domain = _find(store, name)
-    resolver = _resolver(nameserver)
-    rows = [_ask(resolver, key) for key in _keys(store, domain)]
-    rows.append(_ask_click_host(resolver, domain, _service_host(settings)))
-    print_rows(rows, ("record", "status", "advice"), as_json=as_json, empty="")
-    if any(row["status"] != "ok" for row in rows):
-        raise typer.Exit(1)
 
 
 @app.command("set")
@@ -129,57 +119,132 @@ def change(
     name: Name,
     clicks: Clicks = None,
     https: Annotated[bool | None, typer.Option("--https/--no-https", help="Whether tracked links begin with https.")] = None,
+    strict: Annotated[
+        bool | None,
+        typer.Option("--strict/--no-strict", help="Whether its DMARC record has adkim=s, so that its keys serve no name below."),
+    ] = None,
+    rotate: Annotated[
+        bool | None,
+        typer.Option("--rotate/--no-rotate", help="Whether it has keys that change by themselves, besides those it has."),
+    ] = None,
 ) -> None:
-    """Change where the tracked links of a domain's mail lead, from the next message on; links already sent stay as they are."""
+    """Change a domain from the next message on: where tracked links lead, and how its mail is signed."""
     settings = settings_of(context)
     store = database.open_store(settings)
-    domain = _find(store, name)
-    if clicks is None and https is None:
-        raise UserError("nothing to change; give --clicks HOST, --https or --no-https")
+    domain = find_domain(store, name)
+    if clicks is None and https is None and strict is None and rotate is None:
+        raise UserError(
+            "nothing to change; give --clicks HOST, --https, --no-https, --strict, --no-strict, --rotate or --no-rotate"
+        )
     host = None if clicks is None else _click_host(clicks, domain.name)
+    if rotate is not None and rotate != domain.rotates:
+        _let_rotate(settings, store, domain) if rotate else _stop_rotating(settings, store, domain)
 
-    def changes(domain: SenderDomain) -> SenderDomain:
-        return replace(domain, clicks=domain.clicks if host is None else host, https=domain.https if https is None else https)
+    def changes(found: SenderDomain) -> SenderDomain:
+        return replace(
+            found,
+            clicks=found.clicks if host is None else host,
+            https=found.https if https is None else https,
+            strict=found.strict if strict is None else strict,
+        )
 
     changed = store.change_domain(domain.name, changes)
-    typer.echo(f"tracked links of {domain.name} lead to {_base(settings, changed)}")
-    if changed.clicks != domain.clicks:
-        print_records(records(settings, changed, ()))
+    _tell(settings, domain, changed)
 
 
 @app.command()
 def remove(context: typer.Context, name: Name) -> None:
     """Remove a sender domain and its keys for good; its mail leaves unsigned from then on."""
-    store = database.open_store(settings_of(context))
-    domain = _find(store, name)
+    settings = settings_of(context)
+    store = database.open_store(settings)
+    domain = find_domain(store, name)
     store.remove_domain(domain.name)
     typer.echo(f"domain {domain.name} and its keys removed")
+    if domain.rotates:
+        republish(settings, store, int(time.time()))
 
 
-def records(settings: Settings, domain: SenderDomain, keys: Sequence[SigningKey]) -> list[dict[str, str]]:
-    """The DNS records that publish the keys of a domain and lead its click host to this service."""
-    found = _key_records(keys)
-    if domain.clicks and domain.clicks != _service_host(settings):
-        found.append({"name": domain.clicks, "type": "CNAME", "value": _service_host(settings)})
-    return found
+def records(settings: Settings, domain: SenderDomain, keys: Sequence[SigningKey]) -> tuple[Record, ...]:
+    """The DNS records that a domain must have: those of its keys, and what leads its click host to this service."""
+    service = service_of(settings)
+    return (*key_records(keys, service.domain), *click_records(domain, service))
 
 
-def print_records(published: Sequence[Mapping[str, str]]) -> None:
-    """Prints records as lines of a zone file (RFC 1035 5.1)."""
-    for record in published:
-        value = f"{record['value']}."
-        if record["type"] == "TXT":
-            value = "( {} )".format(" ".join(f'"{text}"' for text in txt_strings(record["value"])))
-        typer.echo(f"{record['name']}. IN {record['type']} {value}")
+def _key_row(key: SigningKey) -> Mapping[str, str]:
+    return {"name": key.record_name, "type": "TXT", "value": key.record_text}
 
 
-def _key_records(keys: Sequence[SigningKey]) -> list[dict[str, str]]:
-    return [{"name": key.record_name, "type": "TXT", "value": key.record_text} for key in keys]
+def _announce(domain: SenderDomain, published: Sequence[Record], *, as_json: bool) -> None:
+    if as_json:
+        made = {"name": domain.name, "account": domain.account, "clicks": domain.clicks, "https": domain.https}
+        print_json({**made, "records": as_rows(published)})
+        return
+    typer.echo(f"domain {domain.name} added to account {domain.account}; publish in its DNS:\n")
+    print_records(published)
+    typer.echo(f"\nThen `smtpeter domain check {domain.name}` says whether the world sees them;")
+    typer.echo(f"`smtpeter domain dns {domain.name}` says what else is good to have.")
 
 
-def _service_host(settings: Settings) -> str:
-    """The service's own click host; a port may follow it in the settings, for tests on one machine."""
-    return settings.click_host.partition(":")[0].lower()
+def _tell(settings: Settings, before: SenderDomain, after: SenderDomain) -> None:
+    """Says what came of a change."""
+    typer.echo(f"tracked links of {after.name} lead to {_base(settings, after)}")
+    if after.strict != before.strict:
+        typer.echo(f"mail from names below {after.name} is {'not ' if after.strict else ''}signed with its keys")
+    if after.clicks != before.clicks:
+        print_records(click_records(after, service_of(settings)))
+
+
+# Keys that change by themselves.
+
+
+def _add_rotating(
+    settings: Settings, store: AdminStore, domain: SenderDomain, kinds: Sequence[Algorithm], master: bytes
+) -> tuple[SigningKey, ...]:
+    """Adds a sender domain with keys that change by themselves, published first. Raises UserError where they cannot be."""
+    if store.account(domain.account) is None:
+        raise NotFound(f"there is no account {domain.account!r}")
+    if sender_domain(store, domain.name) is not None:
+        raise Conflict(f"there is a sender domain {domain.name!r} already")
+    now = domain.created
+    keys = first(kinds, maker(master, domain=domain.name, account=domain.account, now=now), now)
+    add_published(settings, store, keys, now)
+    try:
+        store.add_domain(domain, keys)
+    finally:
+        republish(settings, store, now)
+    return keys
+
+
+def _let_rotate(settings: Settings, store: AdminStore, domain: SenderDomain) -> None:
+    """Gives a domain keys that change by themselves, of the kinds it has; the keys it has sign as well until they are removed."""
+    master, now = wiring.master_key(settings), int(time.time())
+    own = [key for key in keys_of(store, domain.name, domain.account) if key.rule is Rule.DOMAIN]
+    kinds = tuple(dict.fromkeys(key.algorithm for key in own)) or (Algorithm.RSA,)
+    keys = first(kinds, maker(master, domain=domain.name, account=domain.account, now=now), now)
+    add_published(settings, store, keys, now)
+    try:
+        store.change_keys(domain.name, lambda found: (*found, *keys))
+        store.change_domain(domain.name, lambda found: replace(found, rotates=True))
+    finally:
+        republish(settings, store, now)
+    typer.echo(f"domain {domain.name} has keys that change by themselves; publish in its DNS:\n")
+    print_records(key_records(keys, service_of(settings).domain))
+    for key in own:
+        typer.echo(f"\nThe key {key.selector} signs as well; once these records are seen,")
+        typer.echo(f"`smtpeter domain key remove {domain.name} {key.selector}` takes it away.")
+
+
+def _stop_rotating(settings: Settings, store: AdminStore, domain: SenderDomain) -> None:
+    """Takes the keys that change by themselves away. Raises UserError where none would be left to sign."""
+    own = [key for key in keys_of(store, domain.name, domain.account) if key.rule is Rule.DOMAIN and not key.rotates]
+    if not own:
+        raise UserError(
+            f"{domain.name} has no other key; `smtpeter domain key add {domain.name} --account {domain.account}` makes one first"
+        )
+    store.change_keys(domain.name, lambda found: tuple(key for key in found if not key.rotates))
+    store.change_domain(domain.name, lambda found: replace(found, rotates=False))
+    republish(settings, store, int(time.time()))
+    typer.echo(f"the keys of {domain.name} that change by themselves are removed; {own[0].selector} signs")
 
 
 def _base(settings: Settings, domain: SenderDomain) -> str:
@@ -198,108 +263,11 @@ def _sealed(master: bytes, domain: str, account: str, selector: str, pems: Seque
     """The keys of a new domain: the first under the selector, others with their kind appended. Raises UserError."""
     keys: list[SigningKey] = []
     for pem in pems:
-        kind, public, normal = read_private_key(pem)
-        here = check_selector(selector if not keys else f"{selector}-{kind.value}")
-        if kind in {key.algorithm for key in keys}:
-            raise UserError(f"two keys of kind {kind.value} were given; a domain takes one of each kind")
-        sealed = seal_private_key(master, domain=domain, selector=here, pem=normal)
-        keys.append(
-            SigningKey(
-                domain=domain,
-                selector=here,
-                account=account,
-                algorithm=kind,
-                public=public,
-                sealed=sealed,
-                created=now,
-                active=now,
-            )
-        )
+        key = sealed_key(master, pem, domain=domain, account=account, selector=selector, now=now)
+        if key.algorithm in {other.algorithm for other in keys}:
+            raise UserError(f"two keys of kind {key.algorithm.value} were given; a domain takes one of each kind")
+        if keys:
+            place = check_selector(f"{selector}-{key.algorithm.value}")
+            key = sealed_key(master, pem, domain=domain, account=account, selector=place, now=now)
+        keys.append(key)
     return tuple(keys)
-
-
-def _read(path: Path) -> bytes:
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        raise UserError(f"the key file {path} cannot be read: {error.strerror}") from error
-
-
-def _find(store: SqlStore, name: str) -> SenderDomain:
-    wanted = name.strip().rstrip(".").lower()
-    found = next((domain for domain in store.domains() if domain.name == wanted), None)
-    if found is None:
-        try:
-            wanted = normalise_domain(name)
-        except ValueError as error:
-            raise UserError(str(error)) from error
-        found = next((domain for domain in store.domains() if domain.name == wanted), None)
-    if found is None:
-        raise UserError(f"there is no sender domain {name!r}; `smtpeter domain list` shows them")
-    return found
-
-
-def _keys(store: SqlStore, domain: SenderDomain) -> list[SigningKey]:
-    return [key for key in store.signing_keys(domain.account) if key.domain == domain.name]
-
-
-def _resolver(nameserver: str | None) -> dns.resolver.Resolver:
-    try:
-        resolver = dns.resolver.Resolver(configure=nameserver is None)
-        if nameserver is not None:
-            address, _, port = nameserver.partition(":") if nameserver.count(":") == 1 else (nameserver, "", "")
-            resolver.nameservers = [address]
-            resolver.port = int(port or 53)
-    except (dns.exception.DNSException, ValueError) as error:
-        raise UserError(f"no name server to ask: {error}; give one with --nameserver ADDRESS") from error
-    resolver.lifetime = DNS_SECONDS
-    return resolver
-
-
-def _ask(resolver: dns.resolver.Resolver, key: SigningKey) -> dict[str, str]:
-    status, advice = "error", f"publish this TXT record: {key.record_text}"
-    try:
-        answer = resolver.resolve(key.record_name, "TXT")
-    except (dns.resolver.NXDOMAIN, dns.resolver.NoAnswer):
-        status = "missing"
-    except dns.exception.DNSException as error:
-        status, advice = "unknown", f"the DNS did not answer ({error}); try again"
-    else:
-        texts = [b"".join(record.strings).decode("ascii", "replace") for record in answer]
-        published = [dict(_tags(text)) for text in texts]
-        if len(texts) > 1:
-            advice = "there are several TXT records at this name; leave one"
-        elif published[0].get("p") == key.public and published[0].get("k", "rsa") == key.algorithm.value:
-            status, advice = "ok", ""
-        else:
-            status = "different"
-    return {"record": key.record_name, "status": status, "advice": advice}
-
-
-def _ask_click_host(resolver: dns.resolver.Resolver, domain: SenderDomain, service: str) -> dict[str, str]:
-    """Whether visitors find the click host: an address is enough, however the DNS leads to it."""
-    host = domain.clicks or service
-    status, advice = "missing", f"publish an address of {host}, where tracked links lead"
-    if host != service:
-        advice = f'publish this CNAME record: {service}. (without it: `smtpeter domain set {domain.name} --clicks ""`)'
-    try:
-        if _found(resolver, host, "A") or _found(resolver, host, "AAAA"):
-            status, advice = "ok", ""
-        elif aliases := _found(resolver, host, "CNAME"):
-            status, advice = "error", f"it is an alias of {aliases[0]}, which has no address"
-    except dns.exception.DNSException as error:
-        status, advice = "unknown", f"the DNS did not answer ({error}); try again"
-    return {"record": host, "status": status, "advice": advice}
-
-
-def _found(resolver: dns.resolver.Resolver, name: str, kind: str) -> list[str]:
-    try:
-        return [record.to_text() for record in resolver.resolve(name, kind)]
-    except (dns.resolver.NXDOMAIN, dns.resolver.NoAnswer):
-        return []
-
-
-def _tags(text: str) -> list[tuple[str, str]]:
-    """The tag list of a key record (RFC 6376 3.2), white space inside values removed."""
-    pairs = (part.partition("=") for part in text.split(";"))
-    return [(name.strip(), "".join(value.split())) for name, equals, value in pairs if equals]

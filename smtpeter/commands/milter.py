@@ -15,8 +15,8 @@ from filters.sign_dkim import KeySigner
 from journal.seal import KEY_LENGTH, Ring, SealingKey
 from policy.domains import Algorithm, new_private_key
 from policy.options import Images, Options
-from policy.stores import StoreUnavailable
-from policy.stores.sql import SqlStore
+from policy.stores import AdminStore, StoreUnavailable
+from policy.stores.remembered import Remembered
 from smtpeter import sample, wiring
 from smtpeter.cli import settings_of
 from smtpeter.process import mail_group, socket_paths, start_log
@@ -30,7 +30,7 @@ def milter(context: typer.Context) -> None:
     settings = settings_of(context)
     wiring.master_key(settings)  # a missing key stops the start, not the first mail
     wiring.ring_file(settings)
-    store = SqlStore(settings.database_url)
+    store = wiring.remembering(settings, wiring.make_store(settings))
     server.serve(
         socket_paths(settings)["milter"],
         group=mail_group(),
@@ -41,7 +41,7 @@ def milter(context: typer.Context) -> None:
     )
 
 
-def rehearse(store: SqlStore) -> None:
+def rehearse(store: AdminStore | Remembered) -> None:
     """Asks the store what is asked for a message, and runs the sample through every filter a few times.
 
     The keys it is signed and sealed with are thrown away. The store is left without a connection: none survives a fork.
@@ -61,7 +61,7 @@ def rehearse(store: SqlStore) -> None:
         message=Message.parse(sample.newsletter(datetime.now(UTC), "<rehearsal@example.com>")),
     )
     site = Site(
-        signers=lambda domain: (key,),
+        signers=lambda address: (key,),
         tracking=lambda domain: Tracking(base="https://clicks.example.com", hosts=frozenset(("clicks.example.com",))),
         ring=Ring((SealingKey(id=0, secret=secrets.token_bytes(KEY_LENGTH), created=0, active=0),), now=0),
         now=0,

@@ -5,6 +5,7 @@ import os
 import sys
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from itertools import zip_longest
 from pathlib import Path
 from typing import Annotated
@@ -14,6 +15,7 @@ import typer
 from filters.attempt import explained
 from filters.job import Envelope, Job, Link, Result
 from filters.mail import parts
+from filters.mail.address import author_address
 from filters.mail.message import Message
 from filters.mail.text import decode
 from filters.pipeline import transform
@@ -25,13 +27,14 @@ from policy.log_line import shown
 from policy.reply import Refused
 from smtpeter import database, wiring
 from smtpeter.cli import settings_of
-from smtpeter.commands.login import find
+from smtpeter.commands.login_shown import find
 from smtpeter.errors import UserError
 from smtpeter.output import AsJson, print_json
 
 READER = "reader@example.net"
 WORDS = {
     Kind.ATTEMPT: "would be accepted",
+    Kind.MAPPED: "understood",
     Kind.APPLIED: "applied",
     Kind.SKIPPED: "not applied",
     Kind.KEPT: "left as it is",
@@ -82,18 +85,21 @@ def preview(
 
 
 def run(senders: Senders, login: str, received: Message, recipient: str) -> Result:
-    """The result for a message as if `login` had sent it to `recipient`. Raises Refused."""
+    """The result for a message as if `login` had sent it to `recipient`, from its author. Raises Refused."""
     sender = senders.authorise(login, Session(now=int(time.time()), anywhere=True))
+    mail_from, site = author_address(received), senders.site(sender)
+    if not mail_from:
+        site = replace(site, identity=None)  # what MAIL FROM would say is not known
     job = Job(
         login=sender.login.name,
         account=sender.login.account,
-        envelope=Envelope(mail_from="", rcpt_to=(recipient,)),
+        envelope=Envelope(mail_from=mail_from, rcpt_to=(recipient,)),
         options=sender.login.options,
         forced=sender.login.forced,
         dialects=sender.login.dialects,
         message=received,
     )
-    return transform(job, senders.site(sender))
+    return transform(job, site)
 
 
 def events(result: Result) -> list[dict[str, str]]:

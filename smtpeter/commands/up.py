@@ -17,6 +17,7 @@ from policy.account import Account, State
 from smtpeter import activation, capture, certificate, database, wiring
 from smtpeter.cli import Place
 from smtpeter.commands import login
+from smtpeter.commands.login_fields import Given
 from smtpeter.errors import UserError
 from smtpeter.ports import Ports, open_listener
 from smtpeter.postfix import Instance, source_directory
@@ -85,6 +86,7 @@ class Service:
             Child(name="web", argv=(*command, "web"), sockets={"web": web}),
             Child(name="auth", argv=(*command, "auth"), sockets=inherited),
             Child(name="milter", argv=(*command, "milter"), grace=MILTER_GRACE),
+            Child(name="rotation", argv=(*command, "domain", "rotate", "--timer")),
         ]
         nexthop = settings.relay.host
         if settings.relay.capture is not None:
@@ -195,7 +197,7 @@ def _show_first_login(settings: Settings) -> None:
             return
         store.add_account(Account(name=FIRST_ACCOUNT, state=State.APPROVED, created=int(time.time())))
         typer.echo(f"\nThere was no account yet: {FIRST_ACCOUNT!r} was added and approved. Its first login:")
-        login.create(settings, store, FIRST_ACCOUNT, label="first login")
+        login.create(settings, store, FIRST_ACCOUNT, Given(options={}, label="first login"))
         typer.echo("")
     finally:
         store.close()

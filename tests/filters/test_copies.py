@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from filters.copies import FIELD, ticket, with_ticket
 from filters.job import Envelope, Job, Site, Tracking
 from filters.mail.message import Field, Message
-from filters.overrides import MAX_FIELD, MAX_TAG, MAX_TAGS
+from filters.overrides import MAX_FIELD
+from filters.tags import MAX_TAG, MAX_TAGS
 from journal.seal import KEY_LENGTH, Ring, SealingKey
 from policy.options import OPTIONS, Images, Options
 
@@ -35,7 +36,7 @@ JOB = Job(
     message=MESSAGE,
     seed=bytes(range(16)),
     queue_id="4XyZ",
-    overridden=frozenset(("trackclicks", "images")),
+    decided_by={"trackclicks": "header", "images": "login, forced"},
     tags=("spring", "Grüße"),
 )
 TRACE = Field(b"Received", b" from mail.example.com (unknown [127.0.0.1])\r\n\tby mail.example.com")
@@ -65,11 +66,11 @@ options = st.fixed_dictionaries(
     words=st.tuples(texts, texts, texts, texts),
     options=options,
     tags=st.lists(texts, max_size=5).map(tuple),
-    overridden=st.frozensets(st.sampled_from([option.name for option in OPTIONS])),
+    decided_by=st.dictionaries(st.sampled_from([option.name for option in OPTIONS]), texts),
     seed=st.binary(min_size=16, max_size=16),
     now=st.integers(0, 2**40),
 )
-def test_what_is_put_in_comes_out(words, options, tags, overridden, seed, now: int) -> None:
+def test_what_is_put_in_comes_out(words, options, tags, decided_by, seed, now: int) -> None:
     login, account, mail_from, queue_id = words
     job = replace(
         JOB,
@@ -78,14 +79,14 @@ def test_what_is_put_in_comes_out(words, options, tags, overridden, seed, now: i
         envelope=replace(JOB.envelope, mail_from=mail_from),
         options=Options(**options),
         tags=tags,
-        overridden=overridden,
+        decided_by=decided_by,
         seed=seed,
         queue_id=queue_id,
     )
     found = ticket(copy(with_ticket(job, replace(SITE, now=now)).message), OURS)
     assert found is not None
     assert (found.login, found.account, found.mail_from, found.queue_id) == words
-    assert (found.options, found.tags, found.overridden, found.seed, found.time) == (job.options, tags, overridden, seed, now)
+    assert (found.options, found.tags, found.decided_by, found.seed, found.time) == (job.options, tags, decided_by, seed, now)
 
 
 def test_the_ticket_stands_on_top_and_nothing_else_is_changed() -> None:

@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 
 from filters.job import Envelope, Job
 from filters.mail.message import Field, Message
-from filters.overrides import MAX_CONTROL, MAX_FIELD, MAX_FIELDS, apply_overrides, check_header, is_control, read_tags, strip
+from filters.overrides import MAX_CONTROL, MAX_FIELD, MAX_FIELDS, apply_overrides, check_header, is_control, strip
+from filters.tags import read_tags
 from journal.event import Kind
 from policy.options import OPTIONS, Images, Options
 from policy.reply import Refused
@@ -62,7 +63,7 @@ def test_a_field_decides_where_it_can_be_read_even_if_it_says_what_the_login_say
     for before in (False, True):
         name = f"x-smtpeter-{option.name}".encode()
         done = apply_overrides(job(*((name, value) for value in values), options=Options(**{option.name: before})))
-        assert done.overridden == (frozenset() if meaning is None else {option.name})
+        assert done.decided_by == ({} if meaning is None else {option.name: "header"})
 
 
 def test_who_decided_is_told_of_each_option() -> None:
@@ -70,10 +71,35 @@ def test_who_decided_is_told_of_each_option() -> None:
     done = apply_overrides(
         job(*fields, (b"X-SMTPeter-Images", b" nonsense"), (b"X-SMTPeter-Tags", b" a"), (b"X-SMTPeter-New", b" 1"))
     )
-    assert done.overridden == {option.name for option in BOOLEANS}
-    assert apply_overrides(job((b"x-smtpeter-images", b" hosted"))).overridden == {"images"}
-    assert apply_overrides(job((b"x-smtpeter-images", b" default"))).overridden == {"images"}
-    assert apply_overrides(job((b"Subject", b" x"))).overridden == frozenset()
+    assert done.decided_by == {option.name: "header" for option in BOOLEANS}
+    assert apply_overrides(job((b"x-smtpeter-images", b" hosted"))).decided_by == {"images": "header"}
+    assert apply_overrides(job((b"x-smtpeter-images", b" default"))).decided_by == {"images": "header"}
+    assert apply_overrides(job((b"Subject", b" x"))).decided_by == {}
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("forced", [False, True], ids=["forced off", "forced on"])
+@pytest.mark.parametrize("option", BOOLEANS, ids=lambda option: option.name)
+def test_what_the_login_keeps_for_itself_no_field_decides(option, forced: bool, shape: str) -> None:
+    values, _ = SHAPES[shape]
+    name = f"X-SMTPeter-{option.name.title()}"
+    others = [(b"X-SMTPeter-Images", b" hosted"), (b"X-SMTPeter-Tags", b" a")]
+    start = job(*((name.encode(), value) for value in values), *others, options=Options(**{option.name: forced}))
+    done = apply_overrides(replace(start, forced=frozenset({option.name})))
+    assert done.options == Options(**{option.name: forced}, images=Images.HOSTED)
+    assert done.decided_by == {option.name: "login, forced", "images": "header"}
+    assert done.tags == ("a",)
+    assert done.message.fields == ()
+    refusal = (Kind.WARNING, name.lower(), "the login does not let a message decide this")
+    assert [(event.kind, event.subject, event.reason) for event in done.events] == [refusal] * len(values)
+
+
+@pytest.mark.parametrize("before", Images)
+def test_images_can_be_kept_as_well(before: Images) -> None:
+    fields = [(b"X-SMTPeter-Images", value) for value in (b" hosted", b" default", b" nonsense")]
+    done = apply_overrides(replace(job(*fields, options=Options(images=before)), forced=frozenset({"images"})))
+    assert (done.options, done.decided_by) == (Options(images=before), {"images": "login, forced"})
+    assert {event.reason for event in done.events} == {"the login does not let a message decide this"}
 
 
 @pytest.mark.parametrize("before", Images)
@@ -230,7 +256,7 @@ def test_a_field_that_postfix_would_cut_is_refused() -> None:
 
 def test_control_fields_without_end_are_refused() -> None:
     check_header(job(*[(b"X-SMTPeter-Tags", b" a")] * MAX_CONTROL).message)
-    with pytest.raises(Refused, match=r"^550 5\.6\.0 The header has more than 1000 X-SMTPeter fields"):
+    with pytest.raises(Refused, match=r"^550 5\.6\.0 The header has more than 1000 control fields"):
         check_header(job(*[(b"X-SMTPeter-Tags", b" a")] * (MAX_CONTROL + 1)).message)
 
 

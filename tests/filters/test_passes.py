@@ -12,7 +12,7 @@ from filters.job import Envelope
 from filters.mail.edits import apply
 from filters.mail.message import Field, Message
 from filters.passes import Accepted, Passes, Received
-from filters.senders import Senders
+from filters.senders import Sender, Senders
 from journal.images import ImageStore
 from journal.records import CopyRecord, MessageRecord, Record, decode
 from journal.ring_file import RingFile
@@ -21,11 +21,15 @@ from journal.segment import read_segment
 from journal.spool import SEGMENT_SECONDS, Writer
 from policy.access import Session
 from policy.account import Account, State
+from policy.limiter import Limiter
+from policy.limits import Limits
 from policy.login import Login, Password
 from policy.options import Images, Options
 from policy.reply import Refused
-from policy.stores.migrate import migrate
+from policy.stores.migrate import USAGE, migrate
 from policy.stores.sql import SqlStore
+from policy.stores.usage import UsageStore
+from policy.usage import holders
 
 NAME = "0" * 32
 HERE = Session(address="192.0.2.1", port=587, now=1_700_000_000)
@@ -64,7 +68,14 @@ def spool(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def passes(store: SqlStore, spool: Path, tmp_path: Path) -> Passes:
+def limiter(tmp_path: Path) -> Limiter:
+    url = f"sqlite:///{tmp_path / 'usage.db'}"
+    migrate(url, USAGE)
+    return Limiter(UsageStore(url))
+
+
+@pytest.fixture
+def passes(store: SqlStore, spool: Path, tmp_path: Path, limiter: Limiter) -> Passes:
     key = SealingKey(id=1, secret=bytes(KEY_LENGTH), created=1, active=1)
     (tmp_path / "keys.ring").write_text(Ring((key,), 2).format())
     senders = Senders(
@@ -75,7 +86,7 @@ def passes(store: SqlStore, spool: Path, tmp_path: Path) -> Passes:
         click_host="clicks.example.com",
         https=True,
     )
-    return Passes(senders, journal=Writer(spool, "test"), images=ImageStore(tmp_path / "images"))
+    return Passes(senders, journal=Writer(spool, "test"), images=ImageStore(tmp_path / "images"), limiter=limiter)
 
 
 def received(found: Message, *recipients: str, queue_id: str = "FIRST") -> Received:
@@ -143,7 +154,7 @@ def test_options_tags_and_who_decided_reach_the_copy(passes: Passes, store: SqlS
     job = passes.second(received(copy, "a@example.net")).result.job
     assert job.options == replace(TRACKED, trackopens=False)
     assert job.tags == ("spring",)
-    assert job.overridden == {"trackopens"}
+    assert job.decided_by == {"trackopens": "header"}
 
 
 def test_a_login_that_was_disabled_meanwhile_does_not_stop_the_copies(passes: Passes, store: SqlStore) -> None:
@@ -183,6 +194,40 @@ def test_what_is_not_written_is_not_accepted(passes: Passes, spool: Path) -> Non
         passes.keep(accepted)
 
 
+def limited(passes: Passes, store: SqlStore, **limits: int) -> Sender:
+    store.change_login(NAME, lambda login: replace(login, limits=Limits(**limits)))
+    return passes.senders.authorise(NAME, HERE)
+
+
+def test_the_size_is_what_goes_over_the_line(passes: Passes, store: SqlStore) -> None:
+    mail = message(body=b"hello\r\n")
+    size = len(bytes(mail))
+    assert received(mail).size == size
+    sender = limited(passes, store, message_size=size)
+    assert passes.first(sender, received(mail, "a@example.net")).records
+    longer = message(Field(b"X", b""), body=b"hello\r\n")
+    with pytest.raises(Refused, match=rf"^552 5\.3\.4 .*at most {size} octets"):
+        passes.first(sender, received(longer, "a@example.net"))
+
+
+def test_different_recipients_are_limited_at_the_end_of_a_message_too(passes: Passes, store: SqlStore) -> None:
+    sender = limited(passes, store, recipients_message=3)
+    assert len(passes.first(sender, received(message(), *RECIPIENTS)).records) == 3  # B and b are one
+    with pytest.raises(Refused, match=r"^450 4\.5\.3 .*at most 3"):
+        passes.first(sender, received(message(), *RECIPIENTS, "d@example.org"))
+
+
+def test_neither_pass_counts(passes: Passes, store: SqlStore, limiter: Limiter) -> None:
+    sender = limited(passes, store, recipients_day=3)
+    copy = left(message(), passes.first(sender, received(message(), *RECIPIENTS)))
+    for recipient in RECIPIENTS:
+        passes.keep(passes.second(received(copy, recipient)))
+    taken = limiter.take(holders(sender.login, sender.account), 3)  # which is what the milter does between them
+    assert taken is not None
+    with pytest.raises(Refused, match=r"^450 4\.7\.1 "):
+        limiter.take(holders(sender.login, sender.account), 1)
+
+
 PIXEL = b"R0lGODlhAQABAIAAAP///wAAACH5BAEAAAAALAAAAAABAAEAAAICRAEAOw=="  # a GIF of one pixel
 
 
@@ -208,9 +253,10 @@ def test_images_are_there_before_the_journal_knows_of_the_message(
     assert len(kept(spool)) == 1
 
 
-def test_what_was_written_long_ago_is_left_to_the_drain(passes: Passes, spool: Path, tmp_path: Path) -> None:
+def test_what_was_written_long_ago_is_left_to_the_drain(passes: Passes, spool: Path, tmp_path: Path, limiter: Limiter) -> None:
     clock = [1_000.0]
-    resting = Passes(passes.senders, journal=Writer(spool, "test", now=lambda: clock[0]), images=ImageStore(tmp_path / "images"))
+    writer = Writer(spool, "test", now=lambda: clock[0])
+    resting = Passes(passes.senders, journal=writer, images=ImageStore(tmp_path / "images"), limiter=limiter)
     resting.keep(first(resting, message(), "a@example.net"))
     (segment,) = spool.iterdir()
 

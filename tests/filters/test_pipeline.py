@@ -34,7 +34,7 @@ RECORD = b"v=DKIM1; k=rsa; p=" + read_private_key(KEY)[1].encode()
 RING = Ring([SealingKey(id=0, secret=bytes(range(64)), created=0, active=0)], now=NOW)
 TRACKING = Tracking(base="https://clicks.example.com", hosts=frozenset({"clicks.example.com"}))
 UNSIGNED = Site(signers=lambda domain: (), tracking=lambda domain: TRACKING, ring=RING, now=NOW)
-SIGNED = replace(UNSIGNED, signers=lambda domain: (KeySigner.load(domain, "s", Algorithm.RSA, KEY),))
+SIGNED = replace(UNSIGNED, signers=lambda address: (KeySigner.load(address.rpartition("@")[2], "s", Algorithm.RSA, KEY),))
 TRACKED = {"trackclicks": True, "trackopens": True, "preventscam": True}
 
 HTML = b"""\

@@ -4,8 +4,8 @@ from dataclasses import replace
 
 from filters.job import Envelope, Job, Result
 from filters.mail.message import Message
-from filters.overrides import MAX_TAG, MAX_TAGS
 from filters.report import REPORTED, report
+from filters.tags import MAX_TAG, MAX_TAGS
 from journal.event import Kind
 from policy.options import Options
 

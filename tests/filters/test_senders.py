@@ -14,6 +14,7 @@ from journal.seal import Ring, SealingKey
 from policy.access import Session
 from policy.account import Account, State
 from policy.domains import Algorithm, InvalidKey, SenderDomain, SigningKey, new_private_key, read_private_key, seal_private_key
+from policy.identity import Identity
 from policy.login import Login, Password
 from policy.options import Options
 from policy.reply import Refused
@@ -124,9 +125,10 @@ def test_everybody_else_is_refused(store: Counting, senders: Senders) -> None:
 def test_keys_of_the_from_domain_sign_and_no_others(store: Counting, senders: Senders) -> None:
     add_domain(store, "example.com")
     site = senders.site(senders.authorise(NAME, HERE))
-    signer = site.signers("example.com")[0]
+    signer = site.signers("a@example.com")[0]
     assert (signer.domain, signer.selector) == ("example.com", "s")
-    assert site.signers("sub.example.com") == site.signers("example.org") == site.signers("") == ()
+    assert site.signers("a@sub.example.com") == (signer,)  # which is aligned
+    assert site.signers("a@example.org") == site.signers("") == ()
     field = signer.sign(Message((Field(b"From", b" a@example.com"),), b""), site.now)
     assert field.name == b"DKIM-Signature"
 
@@ -135,8 +137,8 @@ def test_a_key_under_another_master_key_is_an_error_not_an_unsigned_mail(store: 
     add_domain(store, "example.com", MASTER[::-1])
     site = senders.site(senders.authorise(NAME, HERE))
     with pytest.raises(InvalidKey):
-        site.signers("example.com")
-    assert site.signers("example.org") == ()
+        site.signers("a@example.com")
+    assert site.signers("a@example.org") == ()
 
 
 def test_links_lead_to_the_click_host_of_the_from_domain(store: Counting, senders: Senders) -> None:
@@ -161,6 +163,30 @@ def test_a_changed_click_host_counts_at_the_next_message(store: Counting, sender
     store.change_domain("example.com", lambda domain: replace(domain, clicks="go.example.com", https=False))
     assert senders.recall(NAME, HERE) is None
     assert senders.site(senders.authorise(NAME, HERE)).tracking("example.com").base == "http://go.example.com"
+
+
+def test_as_whom_a_login_may_write_is_its_own_list_and_all_sender_domains(store: Counting, ring: RingFile) -> None:
+    senders = Senders(
+        store,
+        master_key=MASTER,
+        postmaster="postmaster@example.com",
+        ring=ring,
+        click_host="clicks.example.net",
+        https=True,
+        require_sender_domain=True,
+    )
+    store.add_account(Account(name="other", state=State.APPROVED, created=1))
+    add_domain(store, "example.com")
+    store.change_login(NAME, lambda login: replace(login, senders=("a@example.com",)))
+    settle(store)
+    owners = {"example.com": "shop"}
+    expected = Identity(account="shop", words=("a@example.com",), owners=owners, required=True)
+    assert senders.site(senders.authorise(NAME, HERE)).identity == expected
+    add_domain(store, "elsewhere.example", account="other")
+    assert senders.recall(NAME, HERE) is None
+    owners["elsewhere.example"] = "other"
+    assert senders.site(senders.authorise(NAME, HERE)).identity == replace(expected, owners=owners)
+    assert senders.site_of_copies("shop", 1).identity is None
 
 
 def test_a_new_key_seals_the_next_message(store: Counting, senders: Senders, tmp_path: Path) -> None:

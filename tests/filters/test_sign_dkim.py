@@ -338,7 +338,7 @@ def job_of(message):
 
 def site_of(signers):
     return Site(
-        signers=lambda domain: signers if domain == DOMAIN else (),
+        signers=lambda address: signers if address.endswith(f"@{DOMAIN}") else (),
         tracking=lambda _: Tracking(base="https://clicks.test", hosts=frozenset()),
         ring=Ring([SealingKey(id=0, secret=bytes(64), created=0, active=0)], now=NOW),
         now=NOW,
@@ -371,6 +371,15 @@ def test_without_a_key_the_message_leaves_as_it_is(signers, line, subject, reaso
     job = sign(job_of(message), site_of(signers))
     assert job.message == message
     assert [(event.kind, event.subject, event.reason) for event in job.events] == [(Kind.UNSIGNED, subject, reason)]
+
+
+def test_the_signers_are_those_for_the_whole_address(signers):
+    asked = []
+    site = replace(site_of(signers), signers=lambda address: asked.append(address) or signers[:1])
+    for line in (b'From: "N." <News@EXAMPLE.org>', b'From: "a b"@example.org', b"From: nobody", b"X-From: a@example.com"):
+        job = sign(job_of(with_field(Message((), b"x\r\n"), line)), site)
+        assert kinds(job) == [(Kind.SIGNED, "rsa1._domainkey.example.com")]
+    assert asked == ["News@example.org", "a b@example.org", "", ""]
 
 
 def test_two_authors_are_refused(signers):

@@ -11,11 +11,11 @@ from policy.domains import (
     check_click_host,
     check_selector,
     default_click_host,
-    keys_for,
     new_private_key,
     normalise_domain,
     read_private_key,
     seal_private_key,
+    sealed_key,
     txt_strings,
     unseal_private_key,
 )
@@ -50,6 +50,9 @@ def test_domain_names_have_one_form(text: str, name: str) -> None:
         ("clicks.example.com", "news.example.com", "clicks.example.com"),
         ("clicks.example.com", "a.b.example.com", "clicks.example.com"),
         ("clicks.news.example.com", "news.example.com", "clicks.news.example.com"),
+        ("clicks.other.example.com", "news.example.com", "clicks.other.example.com"),
+        ("clicks.example.co.uk", "news.example.co.uk", "clicks.example.co.uk"),
+        ("clicks.github.io", "github.io", "clicks.github.io"),
         ("go.bücher.example", "xn--bcher-kva.example", "go.xn--bcher-kva.example"),
     ],
 )
@@ -65,7 +68,8 @@ def test_a_click_host_is_of_the_same_organisation(text: str, domain: str, host: 
         ("example.com", "news.example.com"),
         ("clicks.example.org", "example.com"),
         ("clicks.notexample.com", "example.com"),
-        ("clicks.other.example.com", "news.example.com"),
+        ("clicks.example.co.uk", "other.co.uk"),
+        ("clicks.example.github.io", "other.github.io"),
         ("clicks.com", "example.com"),
         ("clicks.example.com.evil.example", "example.com"),
         ("clicks", "example.com"),
@@ -133,11 +137,11 @@ def test_a_key_shows_its_record_but_never_its_private_half() -> None:
     assert "private" not in repr(found)
 
 
-def test_only_keys_of_the_identical_domain_sign() -> None:
-    keys = (key(), key("sub.example.com"), key(selector="t"))
-    assert keys_for("example.com", keys) == (keys[0], keys[2])
-    assert keys_for("com", keys) == ()
-    assert keys_for("", keys) == ()
+def test_a_key_is_sealed_in_its_own_place_and_signs_at_once() -> None:
+    pem = new_private_key(Algorithm.ED25519)
+    made = sealed_key(MASTER, pem, domain="example.com", account="a", selector="s", now=7)
+    assert unseal_private_key(MASTER, made) == pem
+    assert (made.algorithm, made.created, made.active, made.retired) == (Algorithm.ED25519, 7, 7, None)
 
 
 def test_a_long_record_is_cut_into_strings_of_255() -> None:

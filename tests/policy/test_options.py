@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from policy.options import BY_HEADER, BY_NAME, OPTIONS, Images, InvalidOption, Option, Options
+from policy.options import BY_HEADER, BY_NAME, OPTIONS, Images, InvalidOption, Option, Options, settled
 
 SWITCHES = [option for option in OPTIONS if option.name != "images"]
 ANY = st.builds(
@@ -100,3 +100,43 @@ def test_only_what_is_named_changes(options: Options, changed: Options, names: s
     after = options.with_words(words)
     for name in BY_NAME:
         assert getattr(after, name) == getattr(changed if name in names else options, name)
+
+
+@pytest.mark.parametrize("before", [False, True], ids=["free", "forced"])
+@pytest.mark.parametrize(
+    ("word", "value", "forced"),
+    [
+        ("forced-on", True, True),
+        ("forced-off", False, True),
+        (" Forced-YES ", True, True),
+        ("forced-0", False, True),
+        ("on", True, False),
+        ("off", False, False),
+    ],
+)
+def test_an_option_is_kept_or_given_back_by_its_word(word: str, value: bool, forced: bool, before: bool) -> None:
+    kept = frozenset({"trackclicks", "images"}) if before else frozenset()
+    options, now = settled(Options(inlinecss=True), kept, {"trackclicks": word})
+    assert options == Options(inlinecss=True, trackclicks=value)
+    assert now == (kept - {"trackclicks"}) | ({"trackclicks"} if forced else set())
+
+
+def test_images_is_kept_by_its_own_words() -> None:
+    assert settled(Options(), frozenset(), {"images": "forced-hosted"}) == (Options(images=Images.HOSTED), {"images"})
+    assert settled(Options(), frozenset({"images"}), {"images": "default"}) == (Options(), frozenset())
+
+
+@pytest.mark.parametrize("word", ["forced", "forced-", "forced-maybe", "forced on", "forced-forced-on", "on-forced"])
+def test_other_words_keep_nothing(word: str) -> None:
+    with pytest.raises(InvalidOption, match="trackclicks cannot be"):
+        settled(Options(), frozenset(), {"trackclicks": word})
+    with pytest.raises(InvalidOption, match="there is no option"):
+        settled(Options(), frozenset(), {"nosuch": "forced-on"})
+
+
+@given(options=ANY, forced=st.frozensets(st.sampled_from(sorted(BY_NAME))))
+def test_words_tell_what_is_kept(options: Options, forced: frozenset[str]) -> None:
+    words = options.as_words(forced)
+    assert {name for name, word in words.items() if word.startswith("forced-")} == forced
+    assert settled(Options(), frozenset(), words) == (options, forced)
+    assert settled(options, forced, {}) == (options, forced)

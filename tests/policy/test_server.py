@@ -19,14 +19,21 @@ from argon2 import PasswordHasher
 from policy.account import Account, State
 from policy.domains import SenderDomain, SigningKey
 from policy.gate import Gate
+from policy.limiter import Limiter
 from policy.login import Login, Password
 from policy.options import Options
 from policy.server import Times, serve
 from policy.stores import StoreUnavailable
+from policy.stores.migrate import USAGE, migrate
+from policy.stores.usage import UsageStore
+from policy.stores.uses import SqlUses, Use
+from policy.throttle import BUDGET
+from policy.uses import Uses
 
 PASSWORD = "canary abcd  efgh"
 ALICE, BOB, NOBODY = "a" * 32, "b" * 32, "c" * 32
 HASH = PasswordHasher(time_cost=1, memory_cost=8, parallelism=1).hash(PASSWORD)
+QUICK = Times(floor=0.01, auth=2.0)
 MINE = frozenset({os.getuid()})
 GREETING = ("VERSION", "MECH", "MECH", "SPID", "CUID", "COOKIE", "DONE")
 HELLO = b"VERSION\t1\t0\nCPID\t4711\n"
@@ -86,9 +93,11 @@ class Site:
 
 @asynccontextmanager
 async def serving(
-    folder: Path, store: Memory, *, peers: frozenset[int] = MINE, workers: int = 2, times: Times | None = None
+    folder: Path, store: Memory, *, peers: frozenset[int] = MINE, workers: int = 2, times: Times = QUICK
 ) -> AsyncIterator[Site]:
-    sockets = {}
+    sockets, usage = {}, f"sqlite:///{folder / 'usage.db'}"
+    migrate(usage, USAGE)
+    uses = Uses(SqlUses(usage))
     for name in ("auth", "policy"):
         sockets[name] = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         sockets[name].bind(str(folder / name))
@@ -99,11 +108,12 @@ async def serving(
             auth=sockets["auth"],
             policy=sockets["policy"],
             store=store,
-            gate=Gate(store, postmaster="pm@example.com"),
+            gate=Gate(store, postmaster="pm@example.com", limiter=Limiter(UsageStore(usage)), uses=uses),
             workers=workers,
             peers=peers,
             stop=stop,
-            times=times or Times(),
+            uses=uses,
+            times=times,
         )
     )
     try:
@@ -173,9 +183,9 @@ def b64(text: str) -> bytes:
     return b64encode(text.encode())
 
 
-def plain(name: str, password: str = PASSWORD, number: int = 1) -> bytes:
+def plain(name: str, password: str = PASSWORD, number: int = 1, rip: str = "192.0.2.9") -> bytes:
     response = b64(f"\0{name}\0{password}")
-    return b"AUTH\t%d\tPLAIN\tservice=smtp\tnologin\trip=192.0.2.9\tsecured\tresp=%b\n" % (number, response)
+    return b"AUTH\t%d\tPLAIN\tservice=smtp\tnologin\trip=%b\tsecured\tresp=%b\n" % (number, rip.encode(), response)
 
 
 def test_plain_and_login(tmp_path: Path) -> None:
@@ -269,6 +279,57 @@ def test_a_hundred_requests_in_one_piece(tmp_path: Path) -> None:
     run(scenario())
 
 
+def test_past_the_budget_the_connection_is_closed_for_all_but_who_is_known(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+
+    async def guess(site: Site, number: int) -> bytes:
+        async with authenticating(site) as talk:
+            talk.send(plain(ALICE, f"guess {number}", rip=f"198.51.100.{number}"))
+            return (await talk.line()).encode() if number < BUDGET else await talk.rest()
+
+    async def scenario() -> None:
+        async with serving(tmp_path, Memory(), times=replace(QUICK, auth=1.0)) as site:
+            async with authenticating(site) as talk:
+                assert await talk.ask(plain(ALICE)) == f"OK\t1\tuser={ALICE}"
+            first = await asyncio.gather(*(guess(site, number) for number in range(BUDGET)))
+            assert all(answer.startswith(b"FAIL\t1\t") for answer in first)
+            assert await asyncio.gather(*(guess(site, number) for number in range(BUDGET, BUDGET + 5))) == [b""] * 5
+            async with authenticating(site) as talk:
+                assert await talk.ask(plain(ALICE)) == f"OK\t1\tuser={ALICE}"
+
+    run(scenario())
+    throttled = [record.getMessage() for record in caplog.records if "verdict=throttled" in record.getMessage()]
+    assert sorted(throttled) == [
+        f"verdict=throttled login={ALICE} mechanism=PLAIN service=smtp rip=198.51.100.{number} secured=yes reason=budget"
+        for number in range(BUDGET, BUDGET + 5)
+    ]
+
+
+def test_the_last_use_tells_which_client_sent(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        store = Memory()
+        async with serving(tmp_path, store) as site:
+            async with authenticating(site) as talk:
+                assert (await talk.ask(plain(ALICE, rip="2001:db8::9"))).startswith("OK")
+                assert (await talk.ask(plain(BOB, number=2))).startswith("OK")
+            async with connected(tmp_path / "policy") as talk:
+                talk.send(question(client_address="2001:db8::9", helo_name="phone.test"))
+                assert await talk.lines(2) == ["action=DUNNO", ""]
+
+    began = int(time.time())
+    run(scenario())
+    kept = SqlUses(f"sqlite:///{tmp_path / 'usage.db'}")
+    found = {name: kept.of(name)[1] for name in (ALICE, BOB)}
+    kept.close()
+    assert all(began <= use.time <= time.time() for use in found.values())
+    assert [replace(use, time=0) for use in found.values()] == [
+        Use(login=ALICE, password=1, time=0, address="2001:db8::9", mechanism="PLAIN", client="phone.test"),
+        Use(login=BOB, password=1, time=0, address="192.0.2.9", mechanism="PLAIN", client=""),
+    ]
+
+
 def test_several_clients_octet_by_octet(tmp_path: Path) -> None:
     async def one(site: Site, name: str) -> None:
         async with authenticating(site) as talk:
@@ -287,7 +348,7 @@ def test_several_clients_octet_by_octet(tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", ["auth", "policy"])
 def test_half_a_request_does_not_stay(tmp_path: Path, name: str) -> None:
     async def scenario() -> None:
-        async with serving(tmp_path, Memory(), times=Times(partial=0.2)) as site:
+        async with serving(tmp_path, Memory(), times=replace(QUICK, partial=0.2)) as site:
             async with connected(tmp_path / name) as idle, connected(tmp_path / name) as half:
                 began = time.monotonic()
                 for _ in range(4):
@@ -322,7 +383,7 @@ def test_a_store_that_is_down_closes_the_connection_and_never_refuses(tmp_path: 
 def test_a_store_that_hangs_closes_the_connection(tmp_path: Path) -> None:
     async def scenario() -> None:
         store = Memory()
-        async with serving(tmp_path, store, times=Times(auth=0.2)) as site, authenticating(site) as talk:
+        async with serving(tmp_path, store, times=replace(QUICK, auth=0.2)) as site, authenticating(site) as talk:
             store.held.clear()
             talk.send(plain(ALICE))
             assert await talk.rest() == b""
@@ -361,7 +422,7 @@ def test_a_fault_of_the_store_closes_the_connection(tmp_path: Path, caplog: pyte
 
 def test_overload_closes_the_connection_and_never_refuses(tmp_path: Path) -> None:
     async def scenario() -> None:
-        times = Times(pending=1)
+        times = replace(QUICK, pending=1)
         async with serving(tmp_path, Memory(), workers=1, times=times) as site:
             # Each costs a comparison of full price, so one is under way when the next comes.
             async with authenticating(site) as talk:
@@ -425,7 +486,7 @@ def test_stopping_answers_what_is_in_hand(tmp_path: Path) -> None:
 def test_stopping_does_not_wait_for_ever(tmp_path: Path) -> None:
     async def scenario() -> None:
         store = Memory()
-        times = Times(finish=0.2)
+        times = replace(QUICK, finish=0.2)
         async with serving(tmp_path, store, times=times) as site, authenticating(site) as talk:
             store.held.clear()
             talk.send(plain(ALICE))
@@ -461,7 +522,7 @@ DECISIONS = [
     ({"sasl_username": NOBODY}, "554 5.7.1 This login is no longer valid"),
     ({"sasl_username": ALICE.upper()}, "554 5.7.1 This login is no longer valid"),
     ({"sasl_username": "x=y%s é"}, "554 5.7.1 This login is no longer valid"),
-    ({"sender": "x" * 65536, "recipient": "action=OK"}, "DUNNO"),
+    ({"sender": "x" * 65536 + "@example.com", "recipient": "action=OK"}, "DUNNO"),
 ]
 
 
@@ -495,7 +556,7 @@ def test_policy_trouble_is_temporary(tmp_path: Path) -> None:
     async def scenario() -> None:
         store = Memory()
         trouble = ["action=451 4.3.0 Temporary failure, please try again later", ""]
-        async with serving(tmp_path, store, times=Times(policy=0.2)), connected(tmp_path / "policy") as talk:
+        async with serving(tmp_path, store, times=replace(QUICK, policy=0.2)), connected(tmp_path / "policy") as talk:
             store.down = True
             talk.send(question())
             assert await talk.lines(2) == trouble

@@ -2,9 +2,11 @@
 
 import asyncio
 import threading
+import time
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
 import pytest
 from argon2 import PasswordHasher
@@ -18,7 +20,7 @@ from policy.login import Login, Password
 from policy.options import Options
 from policy.password import UNKNOWN_LOGIN_HASH, verify
 from policy.stores import LoginStore, StoreUnavailable
-from policy.verifier import LIFETIME, Matches, Overloaded, Verifier
+from policy.verifier import LIFETIME, Matches, Opened, Overloaded, Refusal, Verifier, identity
 
 CHEAP = PasswordHasher(time_cost=1, memory_cost=8, parallelism=1)
 NAMES = [f"{number:032x}" for number in range(3)]
@@ -82,8 +84,12 @@ def verifier(
     return Verifier(store, workers=2, pending_limit=pending_limit, clock=clock, compare=compare, capacity=capacity)
 
 
-def ask(asked: Verifier, *pairs: tuple[str, bytes]) -> list[str | None]:
-    async def all_of_them() -> list[str | None]:
+def opened(name: str, number: int = 1) -> Opened:
+    return Opened(login=name, password=number)
+
+
+def ask(asked: Verifier, *pairs: tuple[str, bytes]) -> list[Opened | Refusal]:
+    async def all_of_them() -> list[Opened | Refusal]:
         return [await asked.verify(name, password) for name, password in pairs]
 
     try:
@@ -94,6 +100,7 @@ def ask(asked: Verifier, *pairs: tuple[str, bytes]) -> list[str | None]:
 
 PAIR = (NAMES[0], PASSWORDS[0].encode())
 KNOWN = login(NAMES[0], HASHES[PASSWORDS[0]][0])
+WRONG = Refusal.CREDENTIALS
 
 
 @pytest.mark.parametrize(
@@ -114,7 +121,8 @@ KNOWN = login(NAMES[0], HASHES[PASSWORDS[0]][0])
 )
 def test_every_refusal_costs_one_comparison_and_one_look(name: str, password: str, enabled: bool, compared: str) -> None:
     store, comparisons = Memory(replace(KNOWN, enabled=enabled)), Comparisons()
-    assert ask(verifier(store, comparisons), (name, password.encode())) == [None]
+    right = not enabled and password == PASSWORDS[0]
+    assert ask(verifier(store, comparisons), (name, password.encode())) == [Refusal.DISABLED if right else WRONG]
     assert comparisons.made == {compared: 1}
     assert store.asked == 1
 
@@ -126,7 +134,7 @@ def test_what_was_right_is_remembered_for_its_time() -> None:
         asked = verifier(Memory(KNOWN), comparisons, clock=lambda: now[0])
         for moment, expected in ((0.0, 1), (LIFETIME - 0.01, 1), (LIFETIME, 2), (LIFETIME * 1.5, 2)):
             now[0] = moment
-            assert await asked.verify(*PAIR) == KNOWN.name
+            assert await asked.verify(*PAIR) == opened(KNOWN.name)
             assert comparisons.made.total() == expected
         asked.close()
 
@@ -136,7 +144,7 @@ def test_what_was_right_is_remembered_for_its_time() -> None:
 
 def test_what_was_wrong_is_never_remembered() -> None:
     comparisons = Comparisons()
-    assert ask(verifier(Memory(KNOWN), comparisons), *[(KNOWN.name, b"wrong")] * 3) == [None] * 3
+    assert ask(verifier(Memory(KNOWN), comparisons), *[(KNOWN.name, b"wrong")] * 3) == [WRONG] * 3
     assert comparisons.made.total() == 3
 
 
@@ -145,11 +153,11 @@ def test_disabling_takes_effect_at_once_and_costs_a_comparison() -> None:
 
     async def scenario() -> None:
         asked = verifier(store, comparisons)
-        assert await asked.verify(*PAIR) == KNOWN.name
+        assert await asked.verify(*PAIR) == opened(KNOWN.name)
         store.logins[KNOWN.name] = replace(KNOWN, enabled=False)
-        assert await asked.verify(*PAIR) is None
+        assert await asked.verify(*PAIR) is Refusal.DISABLED
         del store.logins[KNOWN.name]
-        assert await asked.verify(*PAIR) is None
+        assert await asked.verify(*PAIR) is WRONG
         assert comparisons.made == {KNOWN.passwords[0].hash: 2, UNKNOWN_LOGIN_HASH: 1}
         asked.close()
 
@@ -165,9 +173,9 @@ def test_a_store_that_folds_case_opens_no_second_name() -> None:
     folding = Folding(named)
     folding.logins["cd" * 16] = named
     assert ask(verifier(folding), ("AB" * 16, PAIR[1]), ("cd" * 16, PAIR[1]), ("ab" * 16, PAIR[1])) == [
-        None,
-        None,
-        named.name,
+        WRONG,
+        WRONG,
+        opened(named.name),
     ]
 
 
@@ -176,7 +184,7 @@ def test_a_store_that_is_down_is_no_verdict() -> None:
 
     async def scenario() -> None:
         asked = verifier(store)
-        assert await asked.verify(*PAIR) == KNOWN.name
+        assert await asked.verify(*PAIR) == opened(KNOWN.name)
         store.down = True
         with pytest.raises(StoreUnavailable):
             await asked.verify(*PAIR)
@@ -206,12 +214,12 @@ def test_more_comparisons_than_allowed_are_no_verdict_and_pass_by() -> None:
         gone = waiting.pop()
         gone.cancel()
         release.set()
-        assert await waiting.pop() == KNOWN.name
+        assert await waiting.pop() == opened(KNOWN.name)
         # The places are free again, also that of the caller who went away.
         stranger = (NAMES[1], b"x")
         while True:
             try:
-                assert await asyncio.gather(asked.verify(*stranger), asked.verify(*stranger)) == [None, None]
+                assert await asyncio.gather(asked.verify(*stranger), asked.verify(*stranger)) == [WRONG, WRONG]
                 break
             except Overloaded:
                 await asyncio.sleep(0.01)
@@ -233,14 +241,14 @@ def test_what_is_remembered_is_not_held_up_by_comparisons() -> None:
 
     async def scenario() -> None:
         asked = verifier(Memory(KNOWN), slow, pending_limit=1)
-        assert await asked.verify(*PAIR) == KNOWN.name
+        assert await asked.verify(*PAIR) == opened(KNOWN.name)
         held = asyncio.create_task(asked.verify(NAMES[1], b"x"))
         assert await asyncio.to_thread(started.wait, 10)
         with pytest.raises(Overloaded):
             await asked.verify(NAMES[1], b"y")
-        assert await asked.verify(*PAIR) == KNOWN.name
+        assert await asked.verify(*PAIR) == opened(KNOWN.name)
         release.set()
-        assert await held is None
+        assert await held is WRONG
         asked.close()
 
     asyncio.run(asyncio.wait_for(scenario(), 30))
@@ -277,6 +285,136 @@ def test_another_process_has_other_keys() -> None:
     assert first.key("a", "b", b"c") != second.key("a", "b", b"c")
 
 
+def rotating(*, until: int | None = None, idle: int | None = None, replaced: int = 0) -> Login:
+    """A login with an old password, PASSWORDS[0], and a new one, PASSWORDS[2]."""
+    old = Password(number=4, hash=HASHES[PASSWORDS[0]][0], created=0, until=until, idle=idle)
+    new = Password(number=5, hash=HASHES[PASSWORDS[2]][0], created=replaced)
+    return replace(KNOWN, passwords=(old, new))
+
+
+NOW = int(time.time())
+OLD, NEW = opened(NAMES[0], 4), opened(NAMES[0], 5)
+DAY = 86_400
+
+
+@pytest.mark.parametrize(
+    ("rotated", "used", "expected"),
+    [
+        (rotating(), 0, OLD),
+        (rotating(until=NOW + DAY), 0, OLD),
+        (rotating(until=NOW), NOW, Refusal.ROTATED),
+        (rotating(idle=DAY, replaced=NOW - DAY // 2), 0, OLD),
+        (rotating(idle=DAY, replaced=NOW - 2 * DAY), 0, Refusal.ROTATED),
+        (rotating(idle=DAY, replaced=NOW - 2 * DAY), NOW - DAY // 2, OLD),
+        (rotating(idle=DAY, replaced=NOW - 9 * DAY), NOW - 2 * DAY, Refusal.ROTATED),
+        (rotating(idle=DAY, until=NOW, replaced=NOW), NOW, Refusal.ROTATED),
+    ],
+)
+def test_an_old_password_goes_on_as_long_as_it_may(rotated: Login, used: int, expected: Opened | Refusal) -> None:
+    def used_since(name: str, number: int, moment: int) -> bool:
+        assert (name, number) == (rotated.name, 4)
+        return used > moment
+
+    comparisons = Comparisons()
+    asked = Verifier(Memory(rotated), workers=1, pending_limit=9, compare=comparisons, used_since=used_since)
+    old, new, wrong = PASSWORDS[0].encode(), PASSWORDS[2].encode(), b"wrong"
+    pairs = [(rotated.name, password) for password in (old, new, wrong, old)]
+    assert ask(asked, *pairs) == [expected, NEW, WRONG, expected]
+    # The newest is tried first. What was right is remembered, what is refused never.
+    old_made, new_made = (comparisons.made[password.hash] for password in rotated.passwords)
+    assert (old_made, new_made) == ((2, 3) if expected == OLD else (3, 4))
+
+
+def test_an_old_password_whose_last_use_cannot_be_told_is_no_verdict() -> None:
+    def away(name: str, number: int, moment: int) -> bool:
+        raise StoreUnavailable("the usage database is away")
+
+    def asked(replaced: int) -> Verifier:
+        return Verifier(Memory(rotating(idle=DAY, replaced=replaced)), workers=1, pending_limit=9, used_since=away)
+
+    assert ask(asked(NOW), (NAMES[0], PASSWORDS[0].encode())) == [OLD]
+    assert ask(asked(0), (NAMES[0], PASSWORDS[2].encode()), (NAMES[0], b"wrong")) == [NEW, WRONG]
+    with pytest.raises(StoreUnavailable, match="away"):
+        ask(asked(0), (NAMES[0], PASSWORDS[0].encode()))
+
+
+@pytest.mark.parametrize(
+    ("changed", "address", "expected"),
+    [
+        ({"networks": ("192.0.2.0/24",)}, "192.0.2.9", opened(NAMES[0])),
+        ({"networks": ("192.0.2.0/24",)}, "198.51.100.9", Refusal.ADDRESS),
+        ({"networks": ("192.0.2.0/24",)}, "", Refusal.ADDRESS),
+        ({"expires": NOW + DAY}, "", opened(NAMES[0])),
+        ({"expires": NOW - 1}, "192.0.2.9", Refusal.EXPIRED),
+        ({"enabled": False, "expires": 0}, "", Refusal.DISABLED),
+    ],
+)
+def test_where_it_may_not_be_used_a_right_password_is_compared_and_refused(
+    changed: dict[str, Any], address: str, expected: Opened | Refusal
+) -> None:
+    comparisons = Comparisons()
+
+    async def scenario() -> None:
+        asked = verifier(Memory(replace(KNOWN, **changed)), comparisons)
+        for _ in range(2):
+            assert await asked.verify(*PAIR, address) == expected
+        assert await asked.verify(KNOWN.name, b"wrong", address) is WRONG
+        asked.close()
+
+    asyncio.run(scenario())
+    assert comparisons.made.total() == (2 if isinstance(expected, Opened) else 3)
+
+
+class Directory(Memory):
+    """A store whose logins are external; `open` is the password of all of them."""
+
+    def __init__(self, *logins: Login) -> None:
+        super().__init__(*logins)
+        self.bound: list[tuple[str, bytes]] = []
+        self.away = False
+
+    def bind(self, login: Login, password: bytes) -> bool:
+        self.bound.append((login.name, password))
+        if self.away:
+            raise StoreUnavailable("no server answers")
+        return password == b"open"
+
+
+def test_a_directory_compares_each_time_in_any_case_of_letters() -> None:
+    alice = replace(KNOWN, name="alice@example.com", passwords=(), external=True)
+    directory, comparisons = Directory(alice), Comparisons()
+    pairs = [("Alice@Example.COM", b"open"), ("alice@example.com", b"open"), ("ALICE@example.com", b"shut")]
+    assert ask(verifier(directory, comparisons), *pairs) == [opened(alice.name, 0)] * 2 + [WRONG]
+    assert directory.bound == [(alice.name, password) for _, password in pairs]
+    assert comparisons.made.total() == 0
+    directory.away = True
+    with pytest.raises(StoreUnavailable, match="no server"):
+        ask(verifier(directory), pairs[0])
+
+
+def test_a_disabled_login_of_a_directory_is_bound_all_the_same() -> None:
+    directory = Directory(replace(KNOWN, passwords=(), external=True, enabled=False))
+    assert ask(verifier(directory), (KNOWN.name, b"open"), (KNOWN.name, b"shut")) == [Refusal.DISABLED, WRONG]
+    assert len(directory.bound) == 2
+
+
+@pytest.mark.parametrize(
+    ("typed", "meant"),
+    [
+        ("Alice@Example.com", "alice@example.com"),
+        ("ab" * 16, "ab" * 16),
+        ("AB" * 16, "AB" * 16),
+        ("aB" * 16, "aB" * 16),
+        ("AB" * 15, "ab" * 15),
+        ("\u212aelvin", "\u212aelvin"),
+        ("J\u00d6RG", "J\u00d6RG"),
+        ("Alice ", "alice "),
+    ],
+)
+def test_only_the_letters_of_ascii_have_no_case(typed: str, meant: str) -> None:
+    assert identity(typed) == meant
+
+
 class VerifierModel(RuleBasedStateMachine):
     """Whatever is changed and whenever it is asked: exactly the pairs that are right now open exactly their login."""
 
@@ -311,7 +449,8 @@ class VerifierModel(RuleBasedStateMachine):
         known = self.store.logins.get(name)
         right = known is not None and known.enabled and self.passwords[name] == password
         before = self.comparisons.made.total()
-        assert self.runner.run(self.asked.verify(name, password.encode())) == (name if right else None)
+        found = self.runner.run(self.asked.verify(name, password.encode()))
+        assert found == opened(name) if right else isinstance(found, Refusal)
         made = self.comparisons.made.total() - before
         assert made == 1 or (right and made == 0)
 

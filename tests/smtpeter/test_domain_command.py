@@ -138,8 +138,9 @@ def test_the_dns_is_asked_whether_the_keys_are_published(shop, nameserver) -> No
     place = (record["name"], "TXT")
 
     def status(expected: int) -> str:
-        key, host = json.loads(shop("domain", "check", "example.com", "--nameserver", address, "--json", status=expected))
-        assert host == {"record": "clicks.example.com", "status": "ok", "advice": ""}
+        key, *_, host = json.loads(shop("domain", "check", "example.com", "--nameserver", address, "--json", status=expected))
+        assert (host["record"], host["status"], host["verdict"], host["advice"]) == ("clicks.example.com", "ok", "ok", "")
+        assert key["verdict"] == ("error" if expected else "ok")
         return key["status"]
 
     assert status(1) == "missing"
@@ -168,12 +169,129 @@ def test_the_dns_is_asked_where_the_click_host_leads(shop, service, nameserver) 
     zone["clicks.example.com", "CNAME"] = ["clicks.mail.test."]
     assert found(1) == {
         "record": "clicks.example.com",
+        "type": "CNAME",
+        "verdict": "error",
         "status": "error",
         "advice": "it is an alias of clicks.mail.test., which has no address",
     }
     zone["clicks.mail.test", "AAAA"] = ["2001:db8::1"]
     assert found(0)["status"] == "ok"
     shop("domain", "set", "example.com", "--clicks", "")
-    assert found(0) == {"record": "clicks.mail.test", "status": "ok", "advice": ""}
+    assert found(0) == {"record": "clicks.mail.test", "type": "A", "verdict": "ok", "status": "ok", "advice": ""}
     del zone["clicks.mail.test", "AAAA"]
     assert found(1)["advice"] == "publish an address of clicks.mail.test, where tracked links lead"
+
+
+# Keys that change by themselves.
+
+
+@pytest.fixture
+def operator(tmp_path: Path) -> tuple[str, ...]:
+    """Settings with a zone file."""
+    file = tmp_path / "operator.toml"
+    file.write_text(f'hostname = "mail.test"\n[keys]\nzone = "{tmp_path / "zone"}"\n')
+    return ("--settings", str(file))
+
+
+def keys(shop) -> dict[str, str]:
+    """What each key of example.com is used for."""
+    return {key["selector"]: key["use"] for key in json.loads(shop("domain", "key", "list", "--json"))}
+
+
+def test_keys_that_change_by_themselves_are_aliases_into_the_operators_zone(shop, operator, tmp_path: Path) -> None:
+    added = json.loads(shop(*operator, "domain", "add", "example.com", "--account", "shop", "--rotate", "--json"))
+    assert added["records"][:3] == [
+        {"name": f"{place}._domainkey.example.com", "type": "CNAME", "value": f"{place}.example.com.dkim.mail.test"}
+        for place in ("zero", "one", "two")
+    ]
+    assert keys(shop) == {"zero": "signs", "one": "signs next"}
+    text = (tmp_path / "zone").read_text()
+    assert text.count(' IN TXT ( "v=DKIM1; k=rsa; p=') == 2
+    assert "\nzero.example.com.dkim.mail.test. IN TXT" in text
+    assert "change from" in shop(*operator, "domain", "rotate")
+    assert (tmp_path / "zone").read_text() == text
+    shop(*operator, "domain", "remove", "example.com")
+    assert "IN TXT" not in (tmp_path / "zone").read_text()
+    assert "no keys change by themselves" in shop(*operator, "domain", "rotate")
+
+
+def test_what_cannot_go_together_with_rotation_is_refused(shop, operator, tmp_path: Path) -> None:
+    for option in (("--selector", "s1"), ("--import-key", str(tmp_path / "key.pem"))):
+        words = ("domain", "add", "example.com", "--account", "shop", "--rotate", *option)
+        assert "selectors of their own" in shop(*operator, *words, status=2)
+    assert "there is no account" in shop(*operator, "domain", "add", "example.com", "--account", "other", "--rotate", status=2)
+    shop(*operator, "domain", "add", "example.org", "--account", "shop", "--rotate")
+    zone = (tmp_path / "zone").read_text()
+    assert "already" in shop(*operator, "domain", "add", "example.org", "--account", "shop", "--rotate", status=2)
+    assert (tmp_path / "zone").read_text() == zone
+    for reserved in ("zero", "Two-ed25519"):
+        words = ("domain", "add", "example.com", "--account", "shop", "--selector", reserved)
+        assert "change by themselves" in shop(*words, status=2)
+
+
+def test_a_domain_is_not_added_where_its_keys_cannot_be_published(shop, operator, tmp_path: Path) -> None:
+    (tmp_path / "operator.toml").write_text(f'[keys]\nzone = "{tmp_path / "none" / "zone"}"\n')
+    said = shop(*operator, "domain", "add", "example.com", "--account", "shop", "--rotate", status=2)
+    assert "zone file" in said
+    (tmp_path / "operator.toml").write_text(f'[keys]\nzone = "{tmp_path / "zone"}"\nreload = ["false"]\n')
+    said = shop(*operator, "domain", "add", "example.com", "--account", "shop", "--rotate", status=2)
+    assert "false ended with 1" in said
+    assert not (tmp_path / "zone").exists()
+    assert json.loads(shop("domain", "list", "--json")) == []
+
+
+def test_a_domain_begins_and_stops_to_rotate_without_a_gap(shop, operator) -> None:
+    shop("domain", "add", "example.com", "--account", "shop")
+    said = shop(*operator, "domain", "set", "example.com", "--rotate")
+    assert "zero._domainkey.example.com. IN CNAME" in said
+    assert "domain key remove example.com smtpeter" in said
+    assert keys(shop) == {"smtpeter": "signs", "zero": "signs", "one": "signs next"}
+    shop("domain", "key", "remove", "example.com", "smtpeter")
+    assert "has no other key" in shop(*operator, "domain", "set", "example.com", "--no-rotate", status=2)
+    assert "changes by itself" in shop("domain", "key", "remove", "example.com", "one", status=2)
+    shop("domain", "key", "add", "example.com", "--account", "shop", "--selector", "own")
+    assert "own signs" in shop(*operator, "domain", "set", "example.com", "--no-rotate")
+    assert keys(shop) == {"own": "signs"}
+
+
+def test_a_strict_domain_says_so(shop) -> None:
+    shop("domain", "add", "example.com", "--account", "shop")
+    assert "is not signed" in shop("domain", "set", "example.com", "--strict")
+    assert json.loads(shop("domain", "list", "--json"))[0]["strict"] is True
+    texts = {record["name"]: record["value"] for record in json.loads(shop("domain", "dns", "example.com", "--json"))}
+    assert texts["_dmarc.example.com"] == "v=DMARC1; p=none; adkim=s"
+    shop("domain", "set", "example.com", "--no-strict")
+    assert json.loads(shop("domain", "list", "--json"))[0]["strict"] is False
+
+
+def test_the_records_of_a_domain_are_printed(shop, operator) -> None:
+    shop("domain", "add", "news.example.com", "--account", "shop", "--clicks", "clicks.example.com")
+    records = json.loads(shop(*operator, "domain", "dns", "News.Example.com", "--json"))
+    assert [(record["name"], record["type"], record["need"]) for record in records] == [
+        ("smtpeter._domainkey.news.example.com", "TXT", "required"),
+        ("clicks.example.com", "CNAME", "required"),
+        ("bounces.news.example.com", "MX", "advice"),
+        ("bounces.news.example.com", "TXT", "advice"),
+        ("news.example.com", "TXT", "advice"),
+        ("_dmarc.news.example.com", "TXT", "advice"),
+        ("_submission._tcp.news.example.com", "SRV", "advice"),
+        ("_submissions._tcp.news.example.com", "SRV", "advice"),
+    ]
+    zone = shop(*operator, "domain", "dns", "news.example.com", "--zone")
+    assert "\n; in another zone: clicks.example.com. IN CNAME clicks.mail.test.\n" in zone
+    assert "_submission._tcp.news.example.com" in shop(*operator, "domain", "dns", "news.example.com")
+    for words in ((), ("news.example.com", "--service"), ("news.example.com", "--zone", "--json"), ("example.net",)):
+        shop("domain", "dns", *words, status=2)
+
+
+def test_the_operators_own_records_are_printed(shop, operator) -> None:
+    shop("domain", "add", "example.com", "--account", "shop", "--rotate")
+    own = json.loads(shop(*operator, "domain", "dns", "--service", "--json"))
+    assert [(record["name"], record["type"], record["value"]) for record in own] == [
+        ("_spf.mail.test", "TXT", "v=spf1 a:mail.test -all"),
+        ("dkim.mail.test", "NS", "mail.test"),
+        ("clicks.mail.test", "CNAME", "mail.test"),
+    ]
+    assert "A and AAAA records of mail.test" in shop(*operator, "domain", "dns", "--service")
+    by_hand = json.loads(shop("domain", "dns", "--service", "--json"))
+    assert sum(record["name"].endswith(".example.com.dkim." + by_hand[0]["name"][5:]) for record in by_hand) == 2

@@ -147,10 +147,12 @@ class Service:
         added = json.loads(self.run("domain", "add", name, "--account", account, "--json", *options))
         self.records |= {record["name"]: record["value"] for record in added["records"]}
 
-    def client(self, login: Login | None = None) -> smtplib.SMTP:
-        """A session on the submission port after STARTTLS, logged in."""
+    def client(self, login: Login | None = None, *, address: str = "127.0.0.1") -> smtplib.SMTP:
+        """A session on the submission port after STARTTLS, logged in; it comes from `address`."""
         # With a name of its own, or the library asks the DNS for one.
-        client = smtplib.SMTP("localhost", self.submission, local_hostname="client.test", timeout=SECONDS)
+        client = smtplib.SMTP(
+            "localhost", self.submission, local_hostname="client.test", timeout=SECONDS, source_address=(address, 0)
+        )
         try:
             client.starttls(context=self.trust)
             client.ehlo()

@@ -8,11 +8,13 @@ import ssl
 import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from itertools import count
 
 import pytest
 
 pytestmark = pytest.mark.system
 
+STRANGERS = count(1)
 MESSAGE = b"From: News <news@example.com>\r\nTo: reader@example.net\r\nSubject: hello\r\n\r\nhello\r\n"
 
 
@@ -32,6 +34,12 @@ def swaks(service, *words: str, port: int | None = None) -> subprocess.Completed
 
 def credentials(login) -> tuple[str, ...]:
     return "--auth-user", login.name, "--auth-password", login.password
+
+
+def tried(service, name: str, password: str) -> tuple[int, bytes]:
+    """The reply to credentials from an address that has not guessed yet: who goes on guessing waits for it."""
+    with service.client(address=f"127.0.6.{next(STRANGERS)}") as client:
+        return client.docmd("AUTH", "PLAIN " + base64.b64encode(f"\0{name}\0{password}".encode()).decode())
 
 
 @contextmanager
@@ -159,14 +167,13 @@ def test_an_abandoned_authentication_leaves_the_session_usable(service, login) -
         lambda password: "wrong",
     ],
 )
-def test_the_password_is_exact_its_spaces_included(service, login, spoil) -> None:
-    with service.client() as client, pytest.raises(smtplib.SMTPAuthenticationError) as caught:
-        client.login(login.name, spoil(login.password))
-    assert caught.value.smtp_code == 535
+def test_the_password_is_exact_its_spaces_included(service, spoil) -> None:
+    login = service.login()
+    assert tried(service, login.name, spoil(login.password))[0] == 535
 
 
-def test_wrong_user_wrong_password_and_disabled_login_look_alike(service, login) -> None:
-    disabled = service.login()
+def test_wrong_user_wrong_password_and_disabled_login_look_alike(service) -> None:
+    login, disabled = service.login(), service.login()
     service.run("login", "disable", disabled.name)
     answers = set()
     for name, password in (
@@ -177,9 +184,7 @@ def test_wrong_user_wrong_password_and_disabled_login_look_alike(service, login)
         (disabled.name, disabled.password),
         (disabled.name, "wrong"),
     ):
-        with service.client() as client, pytest.raises(smtplib.SMTPAuthenticationError) as caught:
-            client.login(name, password)
-        answers.add((caught.value.smtp_code, caught.value.smtp_error))
+        answers.add(tried(service, name, password))
     assert len(answers) == 1
     assert answers.pop()[0] == 535
 
@@ -201,7 +206,7 @@ def test_a_pending_account_logs_in_and_is_told_whom_to_ask(service) -> None:
     assert code == 550
     assert text.startswith(b"5.7.1 You do not have permission to send email; contact postmaster@")
     service.run("account", "approve", "newcomer")
-    assert service.through(login, MESSAGE).raw
+    assert service.through(login, MESSAGE.replace(b"example.com", b"example.org"), mail_from="news@example.org").raw
 
 
 def test_the_password_is_never_readable_again(service) -> None:
@@ -218,7 +223,7 @@ def test_rotation_ends_the_old_password_at_once(service) -> None:
     login = service.login()
     with service.client(login):
         pass
-    rotated = json.loads(service.run("login", "rotate", login.name, "--json"))["password"]
+    rotated = json.loads(service.run("login", "rotate", login.name, "--at-once", "--json"))["password"]
     with service.client() as client, pytest.raises(smtplib.SMTPAuthenticationError):
         client.login(login.name, login.password)
     with service.client() as client:
@@ -238,7 +243,7 @@ def test_an_open_session_of_a_revoked_login_stops_at_its_next_message(service, t
 def test_an_open_session_of_a_suspended_account_stops_at_its_next_recipient(service) -> None:
     service.run("account", "add", "passing", "--approve")
     with service.client(service.login(account="passing")) as client:
-        assert client.mail("news@example.com")[0] == 250
+        assert client.mail("news@example.org")[0] == 250
         assert client.rcpt("a@example.net")[0] == 250
         service.run("account", "suspend", "passing")
         code, text = client.rcpt("b@example.net")

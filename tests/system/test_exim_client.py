@@ -16,11 +16,13 @@ import pytest
 from policy.account import Account, State
 from policy.domains import SenderDomain, SigningKey
 from policy.gate import Gate
+from policy.limiter import Limiter
 from policy.login import Login, Password
 from policy.options import Options
 from policy.password import SALT_LENGTH, hash_password
 from policy.server import serve
 from policy.stores import StoreUnavailable
+from policy.stores.usage import UsageStore
 
 pytestmark = pytest.mark.system
 
@@ -117,7 +119,7 @@ async def serving(folder: Path, store: OneLogin) -> AsyncIterator[None]:
             auth=sockets["auth"],
             policy=sockets["policy"],
             store=store,
-            gate=Gate(store, postmaster="pm@example.com"),
+            gate=Gate(store, postmaster="pm@example.com", limiter=Limiter(UsageStore(f"sqlite:///{folder / 'usage.db'}"))),
             workers=1,
             peers=frozenset({EXIM_USER}),
             stop=stop,

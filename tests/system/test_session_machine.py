@@ -4,7 +4,7 @@ import re
 import smtplib
 from base64 import b64encode
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import count
 from pathlib import Path
 
@@ -105,7 +105,7 @@ def machine_for(service, login) -> type[RuleBasedStateMachine]:
 
         def session(self, slot: int) -> Session:
             if slot not in self.open or self.open[slot].over:
-                self.open[slot] = Session(service.client())
+                self.open[slot] = Session(service.client(address=f"127.0.5.{1 + next(NUMBERS) % 250}"))
             return self.open[slot]
 
         def header(self) -> tuple[str, bytes]:
@@ -155,7 +155,8 @@ def machine_for(service, login) -> type[RuleBasedStateMachine]:
         def simple(self, slot: int, command: str) -> None:
             session = self.session(slot)
             if command == "AUTH":
-                session.log_in(login, "wrong")
+                # Another name each time: the answers for one that is guessed take longer and longer.
+                session.log_in(replace(login, name=f"{next(NUMBERS):032x}"), "wrong")
             elif session.say(command, expect=500 if command == "XYZZY" else 250) and command != "NOOP":
                 session.forget()
 

@@ -8,7 +8,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from filters.mail.address import from_domain
+from filters.mail.address import author_address, author_domain, from_address, from_domain
+from filters.mail.message import Message
+from policy.reply import Refused
 
 FIELDS = [
     (b" a@example.com", "example.com"),
@@ -79,6 +81,31 @@ FIELDS = [
 @pytest.mark.parametrize(("value", "domain"), FIELDS)
 def test_domain(value, domain):
     assert from_domain(value) == domain
+
+
+@pytest.mark.parametrize(
+    ("value", "address"),
+    [
+        (b" News <News@Example.COM.>", "News@example.com"),
+        (b' "a \\"b\\" c".d@example.com', 'a "b" c.d@example.com'),
+        (b" Doe, John <john@example.com>", "john@example.com"),
+        ("jörg@bücher.example".encode(), "jörg@xn--bcher-kva.example"),
+        (b" root", ""),
+        (b" root@localhost", ""),
+        (b" a@example.com b", ""),
+    ],
+)
+def test_address(value, address):
+    assert from_address(value) == address
+    assert from_domain(value) == address.rpartition("@")[2]
+
+
+def test_the_author_of_a_message_is_in_its_only_from():
+    message = Message.parse(b"Sender: b@other.test\r\nFROM: A <a@example.com>\r\n\r\nFrom: c@bad.test\r\n")
+    assert (author_address(message), author_domain(message)) == ("a@example.com", "example.com")
+    assert author_address(Message.parse(b"To: a@example.com\r\n\r\n")) == ""
+    with pytest.raises(Refused, match=r"^550 5\.6\.0 .* more than one From"):
+        author_address(Message.parse(b"From: a@example.com\r\nfrom: a@example.com\r\n\r\n"))
 
 
 WORDS = st.sampled_from(

@@ -196,3 +196,19 @@ def test_an_error_names_no_secret(url: str) -> None:
     with pytest.raises(StoreUnavailable) as caught:
         store.add_login(login)
     assert "canary" not in str(caught.value)
+
+
+def test_a_database_server_that_was_restarted_costs_nobody_anything(postgresql) -> None:
+    url = postgresql.database()
+    migrate(url)
+    store = SqlStore(url)
+    assert store.accounts() == ()
+    postgresql.stop()
+    with pytest.raises(StoreUnavailable):
+        store.accounts()
+    postgresql.start()
+    assert store.accounts() == ()
+    postgresql.stop()
+    postgresql.start()
+    assert store.accounts() == ()
+    store.close()

@@ -106,6 +106,16 @@ def test_every_pair_is_read_back_byte_for_byte(name: str, password: str) -> None
     assert login.feed(password.encode()) == expected
 
 
+WHYS = {
+    "empty login or password",
+    "login or password too long",
+    "NUL in login or password",
+    "not UTF-8",
+    "wrong number of NULs",
+    "authorization identity differs",
+}
+
+
 @given(message=st.binary(max_size=80))
 def test_any_bytes_end_in_credentials_or_a_refusal(message: bytes) -> None:
     step = Plain().start(message)
@@ -116,4 +126,4 @@ def test_any_bytes_end_in_credentials_or_a_refusal(message: bytes) -> None:
         assert authzid in (b"", authcid)
     else:
         assert isinstance(step, Malformed)
-        assert not message or message.decode("latin-1") not in step.why
+        assert step.why in WHYS  # fixed texts: nothing the client sent

@@ -1,0 +1,83 @@
+"""A store that may be out of reach for a while, for those who already know who sends."""
+
+import threading
+import time
+from collections.abc import Callable, Hashable
+from typing import Generic, TypeVar
+
+from policy.account import Account
+from policy.domains import SenderDomain, SigningKey
+from policy.login import Login
+from policy.stores import AdminStore, StoreUnavailable
+
+CAPACITY = 10_000  # answers of each kind
+
+K = TypeVar("K", bound=Hashable)
+A = TypeVar("A")
+
+
+class _Memory(Generic[K, A]):
+    """The last answers to one kind of question, each with the time it was given; the oldest goes where there are too many."""
+
+    def __init__(self, ask: Callable[[K], A], keep: float, clock: Callable[[], float]) -> None:
+        self._ask, self._keep, self._clock = ask, keep, clock
+        self._lock = threading.Lock()
+        self._known: dict[K, tuple[float, A]] = {}
+
+    def __call__(self, key: K) -> A:
+        try:
+            answer = self._ask(key)
+        except StoreUnavailable:
+            with self._lock:
+                known = self._known.get(key)
+            if known is None or self._clock() - known[0] >= self._keep:
+                raise
+            return known[1]
+        with self._lock:
+            self._known.pop(key, None)
+            if len(self._known) >= CAPACITY:
+                del self._known[next(iter(self._known))]
+            self._known[key] = self._clock(), answer
+        return answer
+
+
+class Remembered:
+    """A LoginStore that asks `store`, and while that is unavailable repeats what it said last, for `keep` seconds.
+
+    Not for logging in: whether a password is still right is not remembered.
+    """
+
+    def __init__(self, store: AdminStore, *, keep: float, clock: Callable[[], float] = time.monotonic) -> None:
+        self._store = store
+        self._login = _Memory(store.login, keep, clock)
+        self._account = _Memory(store.account, keep, clock)
+        self._signing_keys = _Memory(store.signing_keys, keep, clock)
+        self._domains = _Memory(store.domains, keep, clock)
+
+    def revision(self) -> object:
+        """See LoginStore."""
+        return self._store.revision()
+
+    def login(self, name: str) -> Login | None:
+        """See Logins."""
+        return self._login(name)
+
+    def bind(self, login: Login, password: bytes) -> bool:
+        """See Logins."""
+        return self._store.bind(login, password)
+
+    def account(self, name: str) -> Account | None:
+        """See LoginStore."""
+        return self._account(name)
+
+    def signing_keys(self, account: str) -> tuple[SigningKey, ...]:
+        """See LoginStore."""
+        return self._signing_keys(account)
+
+    def domains(self, account: str | None = None) -> tuple[SenderDomain, ...]:
+        """See LoginStore."""
+        return self._domains(account)
+
+    def close(self) -> None:
+        """Gives up what the calling thread holds."""
+        self._store.close()
