@@ -15,6 +15,7 @@ from policy.reply import Reply, author_refused, null_sender_refused, path_doubtf
 
 _LOCAL = re.compile(r"[^\x00-\x20\x7f-\xa0\"(),:;<>@\[\]\\\ud800-\udfff]{1,64}")
 _SHOWN = re.compile(r"[A-Za-z0-9.@*_+=-]{1,64}")  # a reply is ASCII, and in a milter's a percent sign has a meaning
+NOBODY = "nobody.invalid"  # a word that stands for nobody who could be written to (RFC 2606 2)
 _LIST_LENGTH = 80  # characters of what is allowed, as a reply names it
 
 
@@ -110,7 +111,8 @@ def nobody_refusal(identity: Identity) -> Reply:
 def _matches(word: str, mailbox: Mailbox) -> bool:
     local, at, domain = word.rpartition("@")
     if at:
-        return mailbox == (local, domain)
+        # Upper and lower case are one, as to nearly every server, and to directories.
+        return (mailbox.local.lower(), mailbox.domain) == (local.lower(), domain)
     return mailbox.domain.endswith(word[1:]) if word.startswith("*.") else mailbox.domain == word
 
 

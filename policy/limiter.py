@@ -167,7 +167,8 @@ class Limiter:
         each of them would wait for that time anew.
         """
         asked = time.monotonic()
-        if self._began is not None and asked - self._began > PATIENCE:
+        began = self._began  # once: the thread changes it
+        if began is not None and asked - began > PATIENCE:
             raise StoreUnavailable("the usage database is waited for already")
         future = self._thread.submit(self._answer, question, asked)
         try:

@@ -66,7 +66,7 @@ class Limit:
         number = int(match[1]) * _UNITS[match[2]] if match and (not match[2] or self.name == "message-size") else 0
         if not 1 <= number <= LARGEST:
             sizes = ", or octets with k, M or G" if self.name == "message-size" else ""
-            raise InvalidLimit(f"{self.name} cannot be {text!r}; it takes a number from 1 on{sizes}, or {NONE}")
+            raise InvalidLimit(f"{self.name} cannot be {text!r}; it takes a number from 1 to {LARGEST}{sizes}, or {NONE}")
         return number
 
 

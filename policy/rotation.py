@@ -62,19 +62,18 @@ def first(algorithms: Iterable[Algorithm], make: Make, now: int) -> tuple[Signin
     )
 
 
-def is_due(keys: Iterable[SigningKey], *, now: int, period: int, by_sight: bool = False) -> bool:
-    """Whether the rotating keys of a domain are to move on; false where it has none. Raises ValueError like `turns`.
+def due_at(keys: Iterable[SigningKey], *, period: int, by_sight: bool = False) -> int | None:
+    """When the rotating keys of a domain are to move on, None where it has none. Raises ValueError like `turns`.
 
-    `period` is in seconds. With `by_sight` a next key counts as published since the DNS was seen to do so.
+    `period` is in seconds. With `by_sight` a next key counts as published since the DNS was seen to do so; None before that.
     """
-    found = turns(keys).values()
-    return bool(found) and all(_is_due(turn, now - period, by_sight=by_sight) for turn in found)
-
-
-def _is_due(turn: Turn, before: int, *, by_sight: bool) -> bool:
-    since = turn.next.seen if by_sight else turn.next.created
-    times = (turn.current.active, since, None if turn.previous is None else turn.previous.retired)
-    return since is not None and all(time is None or time <= before for time in times)
+    times: list[int | None] = []
+    for turn in turns(keys).values():
+        since = turn.next.seen if by_sight else turn.next.created
+        if since is None:
+            return None
+        times += [since, turn.current.active, None if turn.previous is None else turn.previous.retired]
+    return max((time + period for time in times if time is not None), default=None)
 
 
 def move(keys: Iterable[SigningKey], make: Make, now: int) -> tuple[SigningKey, ...]:

@@ -13,7 +13,7 @@ import itertools
 import logging
 import socket
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass
 
 from policy.attempts import Attempts
@@ -67,14 +67,7 @@ async def serve(
     """
     readers = ThreadPoolExecutor(max_workers=READERS, thread_name_prefix="store")
     uses = Uses() if uses is None else uses
-    verifier = Verifier(
-        store,
-        workers=workers,
-        pending_limit=workers * times.pending,
-        readers=readers,
-        compare=compare,
-        used_since=uses.used_since,
-    )
+    verifier = _verifier(store, readers, uses, workers, compare, times)
     throttle = Throttle(floor=times.floor, longest=times.auth)
     attempts = Attempts(verifier, throttle, uses, floor=times.floor, within=times.auth)
     auth_clients = Clients(peers, times.partial, auth_log)
@@ -101,3 +94,16 @@ async def serve(
         kept.cancel()
         verifier.close()
         readers.shutdown(wait=False, cancel_futures=True)
+
+
+def _verifier(
+    store: LoginStore, readers: Executor, uses: Uses, workers: int, compare: Callable[[str, bytes], bool], times: Times
+) -> Verifier:
+    return Verifier(
+        store,
+        workers=workers,
+        pending_limit=workers * times.pending,
+        readers=readers,
+        compare=compare,
+        used_since=uses.used_since,
+    )

@@ -19,6 +19,7 @@ FLOOR = 0.5  # seconds from the arrival to the answer of a first failure; it dou
 LONGEST = 8.0  # seconds; Postfix waits for 10 and then reports trouble of ours
 IN_TURN = 4  # attempts of one login from a place it is known at that are in hand at once; the others wait for their turn
 REPEATED = 10  # wrong passwords of a login that cost nothing when they are tried again: a telephone with an old one
+REPEATS = 32  # of all logins, in hand at once until they are answered: what costs nothing takes a processor's time all the same
 CAPACITY = 100_000  # entries, about 400 octets each
 
 
@@ -78,6 +79,11 @@ class Ticket:
     keys: tuple[tuple[str, ...], ...]
     open: bool = True
 
+    @property
+    def repeats(self) -> bool:
+        """Whether it is a password that is known to be wrong."""
+        return not self.cost and not self.guess.known
+
 
 class Throttle:
     """The failures of the last hour. Times are seconds of one clock of the caller's that never goes back.
@@ -88,6 +94,7 @@ class Throttle:
     def __init__(self, *, floor: float = FLOOR, longest: float = LONGEST, capacity: int = CAPACITY) -> None:
         self._floor, self._longest, self._capacity = floor, longest, capacity
         self._entries: OrderedDict[tuple[str, ...], _Entry] = OrderedDict()  # the least recently touched first
+        self._repeats = 0  # open tickets of passwords known to be wrong
 
     def __len__(self) -> int:
         return len(self._entries)
@@ -102,19 +109,23 @@ class Throttle:
         else:
             cost = 0 if self._repeated(guess) else 1
             stopped = [entry.stops() for entry in found if cost and entry.spent + entry.reserved + 1 > BUDGET]
+            if not cost and self._repeats >= REPEATS:
+                stopped = [Admission.CLOSE]
         if stopped:
             return Admission.CLOSE if Admission.CLOSE in stopped else Admission.WAIT
         for key in keys:
             entry = self._entry(key, now)
             entry.in_hand += 1
             entry.reserved += cost
-        return Ticket(guess, cost, keys)
+        ticket = Ticket(guess, cost, keys)
+        self._repeats += ticket.repeats
+        return ticket
 
     def fail(self, ticket: Ticket, now: float) -> float:
         """Counts the failure of a ticket that is still open. Returns the earliest moment of its answer, in seconds from its
         arrival.
 
-        The guess of a known place stays in hand until `leave`, any other makes room at once.
+        One that costs nothing stays in hand until `leave`, any other makes room at once.
         """
         level = 0.0
         for key in ticket.keys:
@@ -124,6 +135,7 @@ class Throttle:
             entry.spent += ticket.cost
         if not ticket.guess.known:
             self._remember(ticket.guess)
+        if ticket.cost:
             self.leave(ticket)
         return min(self._floor * 2.0 ** math.ceil(level), self._longest)
 
@@ -132,6 +144,7 @@ class Throttle:
         if not ticket.open:
             return
         ticket.open = False
+        self._repeats -= ticket.repeats
         for key in ticket.keys:
             entry = self._entries[key]
             entry.in_hand -= 1

@@ -19,6 +19,7 @@ from policy.stores import StoreUnavailable
 from policy.stores.uses import CLIENT_LENGTH, SqlUses, Use
 
 KNOWN = 30 * 86_400  # seconds that a place is known after a login succeeded there
+TIDY = 86_400  # seconds between two looks for places that are not known any more
 AGAIN = 3_600  # seconds after which it is written again that a place was used
 WRITTEN = 1.0  # seconds between two writes
 READ = 30  # seconds between two looks at what other nodes wrote
@@ -43,6 +44,7 @@ class Uses:
         self._unwritten_uses: OrderedDict[tuple[str, int], Use] = OrderedDict()
         self._unwritten_places: OrderedDict[tuple[str, str], int] = OrderedDict()
         self._read = 0  # when the database was last looked at
+        self._tidied = 0  # when places were last removed from it
         self._down = False
 
     def knows(self, login: str, place: str) -> bool:
@@ -111,7 +113,7 @@ class Uses:
             return
         try:
             self._write(self._store)
-            if self._clock() - self._read >= READ:
+            if not 0 <= self._clock() - self._read < READ:  # below 0 where the clock was set back
                 self._learn(self._store)
         except StoreUnavailable as error:
             if not self._down:
@@ -141,10 +143,11 @@ class Uses:
 
     def _learn(self, store: SqlUses) -> None:
         now = int(self._clock())
-        if not self._read:
+        if not 0 <= now - self._tidied < TIDY:
             store.forget(now - KNOWN)
+            self._tidied = now
         # A node may write late, and its clock may be a little off.
-        since = max(now - KNOWN, self._read - 10 * READ)
+        since = max(now - KNOWN, min(now, self._read) - 10 * READ)
         found = store.places(since, self._capacity)
         with self._lock:
             for key, last in found.items():

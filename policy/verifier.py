@@ -146,9 +146,7 @@ class Verifier:
         """
         barrier = None if login is None else _barrier(login, address, int(time.time()))
         if login is not None and login.external:
-            if not await self._run(self._binders, self._store.bind, login, password):
-                return Refusal.CREDENTIALS
-            return barrier or Opened(login=login.name, password=0)
+            return await self._bind(login, password, barrier)
         passwords = () if login is None else login.passwords[::-1]
         hashes = tuple(each.hash for each in passwords) or (UNKNOWN_LOGIN_HASH,)
         keys = [self._matches.key(name, each, password) for each in hashes]
@@ -170,6 +168,18 @@ class Verifier:
         """Lets running comparisons end and drops the waiting ones."""
         self._workers.shutdown(wait=False, cancel_futures=True)
         self._binders.shutdown(wait=False, cancel_futures=True)
+
+    async def _bind(self, login: Login, password: bytes, barrier: Refusal | None) -> Opened | Refusal:
+        """What `compare` says of a login whose password a directory compares."""
+        try:
+            if not await self._run(self._binders, self._store.bind, login, password):
+                return Refusal.CREDENTIALS
+        except StoreUnavailable:
+            # Some directories compare nothing for who is locked, and say that they are unwilling. No answer would let him in.
+            if barrier is None:
+                raise
+            return Refusal.CREDENTIALS
+        return barrier or Opened(login=login.name, password=0)
 
     async def _valid(self, login: Login, place: int) -> bool:
         """Whether the password at `place`, from the newest on, is still accepted."""

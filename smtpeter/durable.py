@@ -10,6 +10,7 @@ from pathlib import Path
 def write_new(path: Path, content: bytes, mode: int = 0o600) -> None:
     """Writes a new file of that mode and waits until it is on disk. Raises FileExistsError where there is one."""
     with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode), "wb") as file:  # noqa: PTH123  # a descriptor
+        os.fchmod(file.fileno(), mode)  # whatever the umask takes away
         file.write(content)
         file.flush()
         os.fsync(file.fileno())

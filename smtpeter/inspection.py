@@ -10,6 +10,7 @@ from policy.organisation import organisational_domain
 from smtpeter.name_server import NameServer, Unanswered
 
 SPF_LOOKUPS = 10  # RFC 7208 4.6.4
+ALIASES = 8  # one behind the other that are followed
 
 OK = "ok"
 MISSING = "missing"
@@ -109,8 +110,12 @@ def _key(names: NameServer, record: Record, key: SigningKey | None, service: Ser
 
 def _alias(names: NameServer, record: Record) -> Judgement:
     advice = f"publish this CNAME record: {record.value}."
-    found = names.alias(record.name)
-    if found == record.value:
+    found = place = names.alias(record.name)
+    for _ in range(ALIASES):
+        if place in ("", record.value):
+            break
+        place = names.alias(place)
+    if place == record.value:
         return _GOOD
     if found:
         return DIFFERENT, f"it is an alias of {found}; {advice}"

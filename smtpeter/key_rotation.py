@@ -5,7 +5,7 @@ from dataclasses import replace
 
 from policy.dns_records import target_records
 from policy.domains import Algorithm, SigningKey, new_private_key, sealed_key
-from policy.rotation import Make, is_due, move, turns
+from policy.rotation import Make, due_at, move, turns
 from policy.stores import AdminStore
 from smtpeter import durable, zone
 from smtpeter.inspection import OK, key_status
@@ -40,8 +40,7 @@ class Rotation:
         self._master = master
         self._names = names
         self._answers = True
-        self._period = round(settings.keys.period * DAY)
-        self._by_sight = settings.keys.zone is None or settings.keys.only_published
+        self._by_sight = by_sight(settings)
 
     def run(self, now: int, only: str | None = None) -> list[str]:
         """Moves what is due, or of one domain only; `now` is UTC seconds since 1970. Raises UserError, StoreUnavailable."""
@@ -57,7 +56,8 @@ class Rotation:
         due = []
         for domain in [name for name in sorted(found) if only in (None, name)]:
             try:
-                if is_due(found[domain], now=now, period=self._period, by_sight=self._by_sight):
+                time = next_move(self._settings, found[domain])
+                if time is not None and time <= now:
                     trouble = self._trouble(found[domain], before)
                     said += [trouble] if trouble else []
                     due += [] if trouble else [domain]
@@ -131,6 +131,16 @@ class Rotation:
         now = " and ".join(turn.current.selector for turn in turned)
         before = " and ".join(turn.previous.selector for turn in turned if turn.previous)
         return f"{domain}: mail is signed by {now} now; published for another period: {before}"
+
+
+def by_sight(settings: Settings) -> bool:
+    """Whether a key counts as published since the DNS was seen to do so, and not since it was made."""
+    return settings.keys.zone is None or settings.keys.only_published
+
+
+def next_move(settings: Settings, keys: Iterable[SigningKey]) -> int | None:
+    """When the rotating keys of a domain are to move on, UTC seconds since 1970; else like `due_at`."""
+    return due_at(keys, period=round(settings.keys.period * DAY), by_sight=by_sight(settings))
 
 
 def note_seen(store: AdminStore, keys: Iterable[SigningKey], now: int | None) -> None:

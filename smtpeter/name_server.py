@@ -1,5 +1,6 @@
 """What the DNS says: the answers of a name server, where it gives any."""
 
+from ipaddress import ip_address
 from typing import Any, Self
 
 import dns.exception
@@ -9,6 +10,7 @@ from smtpeter.errors import UserError
 
 SECONDS = 5.0  # for all attempts at one question
 AFTERWARDS = 1.0  # the same for the questions after one that was not answered in time
+PORT = 53
 
 
 class Unanswered(Exception):
@@ -27,10 +29,9 @@ class NameServer:
         try:
             resolver = dns.resolver.Resolver(configure=place is None)
             if place is not None:
-                address, port = _parts(place)
+                address, resolver.port = _parts(place)
                 resolver.nameservers = [address]
-                resolver.port = int(port or 53)
-        except (dns.exception.DNSException, ValueError) as error:
+        except dns.exception.DNSException as error:
             raise UserError(f"no name server to ask: {error}; give one with --nameserver ADDRESS") from error
         resolver.lifetime = SECONDS
         return cls(resolver)
@@ -65,6 +66,7 @@ class NameServer:
         except dns.exception.DNSException as error:
             if isinstance(error, dns.exception.Timeout):
                 self._resolver.lifetime = AFTERWARDS
+                raise Unanswered("it took too long") from error
             raise Unanswered(" ".join(str(error).split())) from error
         target = _plain(answer.canonical_name)
         if answer.rrset is None and target != name.lower() and aliases:
@@ -72,15 +74,20 @@ class NameServer:
         return list(answer)
 
 
-def _parts(place: str) -> tuple[str, str]:
-    """Address and port; an IPv6 address has brackets where a port follows."""
+def _parts(place: str) -> tuple[str, int]:
+    """Address and port; an IPv6 address has brackets where a port follows. Raises UserError."""
     if place.startswith("["):
         address, _, port = place[1:].partition("]")
-        return address, port.removeprefix(":")
-    if place.count(":") == 1:
-        address, _, port = place.partition(":")
-        return address, port
-    return place, ""
+        port = port.removeprefix(":")
+    else:
+        address, _, port = place.partition(":") if place.count(":") == 1 else (place, "", "")
+    try:
+        found, number = str(ip_address(address)), int(port or PORT)
+    except ValueError:
+        found, number = "", 0
+    if not 1 <= number <= 65535:
+        raise UserError(f"a name server cannot be {place!r}; it takes an address such as 192.0.2.1, or with a port 192.0.2.1:53")
+    return found, number
 
 
 def _plain(name: Any) -> str:

@@ -177,5 +177,7 @@ def _sentence(error: Any) -> str:
         return f"there is no setting {key!r}"
     if error["type"] == "value_error" and isinstance(error["input"], dict):  # a table: too long to be repeated
         return f"{key}: {error['ctx']['error']}"
+    if error["type"] == "tuple_type":
+        return f'{key} cannot be {error["input"]!r}: it takes a list such as ["one", "two"]'
     told = error["msg"].removeprefix("Value error, ")
     return f"{key} cannot be {error['input']!r}: {told[:1].lower()}{told[1:]}"

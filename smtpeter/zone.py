@@ -1,8 +1,10 @@
 """The zone file of the keys that change by themselves, for the operator's name server, and how that is told of a change."""
 
 import re
+import signal
 import subprocess
 from collections.abc import Iterable, Mapping
+from functools import partial
 
 from policy.dns_records import KEYS_NAME, target_records, zone_text
 from policy.domains import SigningKey
@@ -30,8 +32,10 @@ def current(settings: Settings) -> str:
         return settings.keys.zone.read_text()
     except FileNotFoundError:
         return ""
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"the zone file {settings.keys.zone} cannot be read: {error}") from error
+    except OSError as error:
+        raise UserError(f"the zone file {settings.keys.zone} cannot be read: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise UserError(f"the zone file {settings.keys.zone} is none: {error}; move it away") from error
 
 
 def publish(settings: Settings, keys: Mapping[str, Iterable[SigningKey]], now: int) -> bool:
@@ -70,9 +74,22 @@ def _reload(settings: Settings) -> None:
     if not command:
         return
     try:
-        done = subprocess.run(command, capture_output=True, text=True, errors="replace", timeout=RELOAD_SECONDS, check=False)
-    except (OSError, subprocess.TimeoutExpired) as error:
-        raise UserError(f"the name server was not told of the new zone file: {error}") from error
+        done = subprocess.run(
+            command,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            errors="replace",
+            timeout=RELOAD_SECONDS,
+            check=False,
+            # The timer has SIGTERM blocked, and a name server that is started anew would inherit that.
+            preexec_fn=partial(signal.pthread_sigmask, signal.SIG_SETMASK, ()),
+        )
+    except OSError as error:
+        raise UserError(f"the name server was not told of the new zone file: {command[0]}: {error.strerror}") from error
+    except subprocess.TimeoutExpired as error:
+        message = f"the name server was not told of the new zone file: {command[0]} did not end within {RELOAD_SECONDS:g} s"
+        raise UserError(message) from error
     if done.returncode != 0:
         said = " ".join((done.stderr or done.stdout).split())
         raise UserError(f"the name server was not told of the new zone file: {command[0]} ended with {done.returncode}: {said}")

@@ -4,7 +4,9 @@ An attribute that is not there stands for nothing at all: no label, no end, ever
 """
 
 import re
+from ipaddress import ip_network
 
+from policy.identity import check_sender
 from policy.limits import InvalidLimit, Limits
 from policy.login import NAME, Dialect, Login, Password
 from policy.options import InvalidOption, Options, settled
@@ -50,9 +52,10 @@ def read(entry: Entry) -> Login:
             label=entry.text("smtpeterLabel"),
             created=entry.time("smtpeterCreated") or 0,
             expires=entry.time("smtpeterExpires"),
-            networks=entry.texts("smtpeterNetwork"),
+            # As the command writes them, whoever wrote these: what is compared to them has one form.
+            networks=tuple(str(ip_network(text, strict=False)) for text in entry.texts("smtpeterNetwork")),
             ports=tuple(map(int, entry.texts("smtpeterPort"))),
-            senders=entry.texts("smtpeterSender"),
+            senders=tuple(map(check_sender, entry.texts("smtpeterSender"))),
             dialects=frozenset(map(Dialect, entry.texts("smtpeterDialect"))),
             limits=Limits().with_words(_words(entry, "smtpeterLimit")),
         )

@@ -8,6 +8,7 @@ from collections.abc import Collection, Hashable, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
+from policy.identity import NOBODY
 from policy.login import Login
 from policy.options import FALSE_WORDS, InvalidOption, Options, settled
 from policy.stores.entry import Entry, UnreadableEntry
@@ -88,7 +89,10 @@ class Person:
             scheme, colon, address = text.rpartition(":")
             if not colon or scheme.lower() == "smtp":  # others are no addresses of mail
                 found.append(address.strip().lower())
-        return tuple(sorted(set(filter(None, found))))
+        listed = tuple(sorted(set(filter(None, found))))
+        if not listed and "senders" in self.attributes:
+            return (NOBODY,)  # an empty list would mean: as anybody
+        return listed
 
     def _disabled(self, entry: Entry) -> bool:
         texts = self._texts(entry, "disabled")

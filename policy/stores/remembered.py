@@ -3,7 +3,7 @@
 import threading
 import time
 from collections.abc import Callable, Hashable
-from typing import Generic, TypeVar
+from typing import Generic, NamedTuple, TypeVar
 
 from policy.account import Account
 from policy.domains import SenderDomain, SigningKey
@@ -11,38 +11,53 @@ from policy.login import Login
 from policy.stores import AdminStore, StoreUnavailable
 
 CAPACITY = 10_000  # answers of each kind
+SLOW = 0.5  # seconds that an answer may take
+SPARED = 30.0  # seconds that one that took longer is repeated unasked: whoever waits for it holds up the mail of others
 
 K = TypeVar("K", bound=Hashable)
 A = TypeVar("A")
 
 
+class _Answer(NamedTuple, Generic[A]):
+    """What was said, when, and whether it took long."""
+
+    said: A
+    time: float
+    slow: bool
+
+
 class _Memory(Generic[K, A]):
-    """The last answers to one kind of question, each with the time it was given; the oldest goes where there are too many."""
+    """The last answers to one kind of question; the oldest goes where there are too many."""
 
     def __init__(self, ask: Callable[[K], A], keep: float, clock: Callable[[], float]) -> None:
         self._ask, self._keep, self._clock = ask, keep, clock
         self._lock = threading.Lock()
-        self._known: dict[K, tuple[float, A]] = {}
+        self._known: dict[K, _Answer[A]] = {}
 
     def __call__(self, key: K) -> A:
+        began = self._clock()
+        with self._lock:
+            known = self._known.get(key)
+        if known is not None and known.slow and began - known.time < min(SPARED, self._keep):
+            return known.said
         try:
-            answer = self._ask(key)
+            said = self._ask(key)
         except StoreUnavailable:
-            with self._lock:
-                known = self._known.get(key)
-            if known is None or self._clock() - known[0] >= self._keep:
+            if known is None or self._clock() - known.time >= self._keep:
                 raise
-            return known[1]
+            return known.said
+        now = self._clock()
         with self._lock:
             self._known.pop(key, None)
             if len(self._known) >= CAPACITY:
                 del self._known[next(iter(self._known))]
-            self._known[key] = self._clock(), answer
-        return answer
+            self._known[key] = _Answer(said, now, now - began > SLOW)
+        return said
 
 
 class Remembered:
-    """A LoginStore that asks `store`, and while that is unavailable repeats what it said last, for `keep` seconds.
+    """A LoginStore that asks `store`, and while that is unavailable repeats what it said last, for `keep` seconds; and for SPARED
+    seconds what it took long to say.
 
     Not for logging in: whether a password is still right is not remembered.
     """

@@ -1,6 +1,20 @@
 """The tables of the policy database. A change here comes with a migration in migrations/versions and its test."""
 
-from sqlalchemy import Boolean, Column, ForeignKey, Index, Integer, LargeBinary, MetaData, String, Table, Text, false, true
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    Column,
+    ForeignKey,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    String,
+    Table,
+    Text,
+    false,
+    true,
+)
 
 from policy.limits import LIMITS
 
@@ -46,7 +60,7 @@ logins = Table(
     Column("trackbounces", Boolean, nullable=False),
     Column("preventscam", Boolean, nullable=False),
     Column("images", String(16), nullable=False),
-    Column("expires", Integer),
+    Column("expires", BigInteger),
     # Words with a blank between: they are read and written as one.
     Column("forced", Text, nullable=False, server_default=""),
     Column("networks", Text, nullable=False, server_default=""),
@@ -63,8 +77,8 @@ passwords = Table(
     Column("login", ForeignKey("logins.name"), primary_key=True),
     Column("number", Integer, primary_key=True, autoincrement=False),
     Column("hash", String(255), nullable=False),
-    Column("created", Integer, nullable=False),
-    Column("until", Integer),
+    Column("created", BigInteger, nullable=False),
+    Column("until", BigInteger),
     Column("idle", Integer),
 )
 
@@ -91,14 +105,14 @@ signing_keys = Table(
     Column("algorithm", String(16), nullable=False),
     Column("public", String(2048), nullable=False),
     Column("sealed", LargeBinary, nullable=False),
-    Column("created", Integer, nullable=False),
+    Column("created", BigInteger, nullable=False),
     Column("rule", String(16), nullable=False),
     Column("condition", Text, nullable=False),
-    Column("start", Integer),
-    Column("end", Integer),
+    Column("start", BigInteger),
+    Column("end", BigInteger),
     Column("rotates", Boolean, nullable=False),
-    Column("active", Integer),
-    Column("retired", Integer),
-    Column("seen", Integer),
+    Column("active", BigInteger),
+    Column("retired", BigInteger),
+    Column("seen", BigInteger),
     Index("ix_signing_keys_account", "account"),
 )

@@ -7,8 +7,9 @@ finds out, while the others do not wait for it. So a server that swallows everyt
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Generic, Protocol, TypeVar
 
@@ -16,6 +17,8 @@ from policy.stores import StoreUnavailable
 
 PATIENCE = 3.0  # seconds for one question, all servers together; Postfix waits 10 for an answer to AUTH, 5 to a policy request
 PAUSE = 5.0  # seconds
+SLOW = 1.0  # seconds that an answer may take; once one has taken longer, callers wait FEW at a time, and fail beyond that
+FEW = 2  # less than threads read the database (policy.server.READERS): those that wait here are missing there
 IDLE = 60.0  # seconds without use after which a connection may have been forgotten by something on its way
 
 
@@ -73,6 +76,7 @@ class Servers(Generic[C]):
         self._timeout = timeout
         self._clock = clock
         self._lock = threading.Lock()
+        self._waiting, self._slow = 0, False
         self._servers = [_Server[C](url=url, slots=threading.BoundedSemaphore(connections)) for url in urls]
 
     def ask(self, question: Callable[[C], A]) -> A:
@@ -80,7 +84,8 @@ class Servers(Generic[C]):
 
         Raises StoreUnavailable, and what `question` raises but for Lost.
         """
-        return self._ask(lambda server: self._over_kept(server, question))
+        with self._counted():
+            return self._ask(lambda server: self._over_kept(server, question))
 
     def ask_apart(self, question: Callable[[C], A], connect: Callable[[str], C]) -> A:
         """The same over a connection that `connect` makes for this question alone."""
@@ -111,6 +116,21 @@ class Servers(Generic[C]):
         """Ends the connections nobody uses."""
         for server in self._servers:
             self._forget(server)
+
+    @contextmanager
+    def _counted(self) -> Iterator[None]:
+        """Raises StoreUnavailable where enough callers wait for what is slow."""
+        began = self._clock()
+        with self._lock:
+            if self._slow and self._waiting >= FEW:
+                raise StoreUnavailable("the directory is slow, and others wait for it already")
+            self._waiting += 1
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._waiting -= 1
+                self._slow = self._clock() - began > SLOW
 
     def _ask(self, work: Callable[[_Server[C]], A]) -> A:
         end = self._clock() + PATIENCE

@@ -161,8 +161,7 @@ class SqlStore:
         """See AdminStore."""
         of_domain = signing_keys.c.domain == domain
         with self._writing("two keys have the same selector, or an account is not there") as connection:
-            if not self._sqlite:  # two that add keys to a domain without any have no row to lock
-                connection.execute(sa.select(sa.func.pg_advisory_xact_lock(sa.func.hashtext(domain))))
+            self._lock_keys(connection, domain)
             found = connection.execute(sa.select(signing_keys).where(of_domain).order_by(*_KEY_ORDER))
             keys = change(tuple(map(rows.signing_key, found)))
             connection.execute(sa.delete(signing_keys).where(of_domain))
@@ -173,9 +172,15 @@ class SqlStore:
         """See AdminStore."""
         own = sa.and_(signing_keys.c.domain == name, signing_keys.c.rule == Rule.DOMAIN.value)
         with self._writing() as connection:
+            self._lock_keys(connection, name)
             connection.execute(sa.delete(signing_keys).where(own))
             removed = connection.execute(sa.delete(domains).where(domains.c.name == name))
             self._require(removed.rowcount, "sender domain", name)
+
+    def _lock_keys(self, connection: sa.Connection, domain: str) -> None:
+        """One transaction at a time changes the keys of a domain; where it has none, there is no row to lock."""
+        if not self._sqlite:
+            connection.execute(sa.select(sa.func.pg_advisory_xact_lock(sa.func.hashtext(domain))))
 
     def close(self) -> None:
         """Gives up the calling thread's connection."""

@@ -3,7 +3,7 @@
 A change here comes with a migration in usage_migrations/versions and its test.
 """
 
-from sqlalchemy import Column, Index, Integer, String, Table
+from sqlalchemy import BigInteger, Column, Index, Integer, String, Table
 
 from policy.stores.schema import naming
 
@@ -29,7 +29,7 @@ sessions = Table(
     Column("login", String(64), nullable=False),
     Column("account", String(64), nullable=False),
     Column("owner", String(128), nullable=False),
-    Column("renewed", Integer, nullable=False),
+    Column("renewed", BigInteger, nullable=False),
     Index("ix_sessions_login", "login"),
     Index("ix_sessions_account", "account"),
     Index("ix_sessions_owner", "owner"),
@@ -41,7 +41,7 @@ uses = Table(
     usage,
     Column("login", String(64), primary_key=True),
     Column("password", Integer, primary_key=True, autoincrement=False),
-    Column("time", Integer, nullable=False),
+    Column("time", BigInteger, nullable=False),
     Column("address", String(45), nullable=False),
     Column("mechanism", String(20), nullable=False),
     Column("client", String(255), nullable=False),
@@ -53,7 +53,7 @@ places = Table(
     usage,
     Column("login", String(64), primary_key=True),
     Column("place", String(64), primary_key=True),
-    Column("first", Integer, nullable=False),
-    Column("last", Integer, nullable=False),
+    Column("first", BigInteger, nullable=False),
+    Column("last", BigInteger, nullable=False),
     Index("ix_places_last", "last"),
 )

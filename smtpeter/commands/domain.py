@@ -99,6 +99,8 @@ def list_domains(
     """List the sender domains."""
     settings = settings_of(context)
     store = database.open_store(settings)
+    if account is not None and store.account(account) is None:
+        raise NotFound(f"there is no account {account!r}")
     rows: list[dict[str, Any]] = []
     for domain in store.domains(account):
         keys = keys_of(store, domain.name, domain.account)
@@ -223,7 +225,8 @@ def _let_rotate(settings: Settings, store: AdminStore, domain: SenderDomain) -> 
     keys = first(kinds, maker(master, domain=domain.name, account=domain.account, now=now), now)
     add_published(settings, store, keys, now)
     try:
-        store.change_keys(domain.name, lambda found: (*found, *keys))
+        # There are others where this was broken off before.
+        store.change_keys(domain.name, lambda found: (*(key for key in found if not key.rotates), *keys))
         store.change_domain(domain.name, lambda found: replace(found, rotates=True))
     finally:
         republish(settings, store, now)

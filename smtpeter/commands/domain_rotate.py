@@ -7,13 +7,12 @@ from typing import Annotated
 
 import typer
 
-from policy.rotation import turns
 from policy.stores import AdminStore, StoreUnavailable
 from smtpeter import database, wiring
 from smtpeter.cli import settings_of
 from smtpeter.commands.domain_check import Server
 from smtpeter.errors import UserError
-from smtpeter.key_rotation import DAY, Rotation
+from smtpeter.key_rotation import Rotation, next_move
 from smtpeter.name_server import NameServer
 from smtpeter.output import utc
 from smtpeter.process import start_log
@@ -35,6 +34,8 @@ def rotate(
     """Move the keys that change by themselves, of all sender domains whose time has come, and publish the new ones."""
     settings = settings_of(context)
     if timer:
+        if name is not None:
+            raise UserError(f"--timer is for all domains; leave {name!r} away")
         _run_timer(settings, nameserver)
         return
     store = database.open_store(settings)
@@ -46,14 +47,13 @@ def rotate(
 
 def _next(settings: Settings, store: AdminStore, only: str | None) -> str:
     """When the next keys move, at the earliest."""
-    times = [
-        max(turn.current.active or 0, turn.next.created) + round(settings.keys.period * DAY)
-        for domain, keys in rotating_keys(store).items()
-        if only in (None, domain)
-        for turn in turns(keys).values()
-    ]
-    if not times:
+    found = {domain: next_move(settings, keys) for domain, keys in rotating_keys(store).items() if only in (None, domain)}
+    if not found:
         return "no keys change by themselves; `smtpeter domain set NAME --rotate` lets those of a domain"
+    times = [time for time in found.values() if time is not None]
+    if not times:
+        names = only or "NAME"
+        return f"no keys change before the DNS has the next ones; `smtpeter domain check {names}` says what to publish"
     return f"no keys are to change now; the next ones change from {utc(min(times))} UTC on"
 
 

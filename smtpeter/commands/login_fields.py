@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from ipaddress import ip_network
+from ipaddress import IPv6Network, ip_network
 from typing import Annotated, Any
 
 import typer
@@ -147,7 +147,10 @@ def _read(read: Callable[[str], Any], text: str) -> Any:
 
 def _network(text: str) -> str:
     try:
-        return str(ip_network(text, strict=False))
+        found = ip_network(text, strict=False)
+        # Clients are compared as IPv4 where they come in IPv6's clothes (RFC 4291 2.5.5.2).
+        mapped = found.network_address.ipv4_mapped if isinstance(found, IPv6Network) and found.prefixlen >= 96 else None
+        return str(found if mapped is None else ip_network((mapped, found.prefixlen - 96)))
     except ValueError as error:
         raise UserError(f"a network cannot be {text!r}; it takes an address or a network such as 192.0.2.0/24") from error
 

@@ -17,7 +17,7 @@ from smtpeter import database, wiring
 from smtpeter.cli import settings_of
 from smtpeter.commands.domain_dns import print_records
 from smtpeter.errors import UserError
-from smtpeter.moments import moment
+from smtpeter.moments import is_day, moment
 from smtpeter.output import AsJson, print_json, print_rows, utc
 from smtpeter.published import as_rows, domain_name, keys_of, service_of
 
@@ -81,6 +81,8 @@ def list_keys(
 ) -> None:
     """List the keys, those of sender domains and those that change by themselves among them; private halves are not shown."""
     store = database.open_store(settings_of(context))
+    if account is not None and store.account(account) is None:
+        raise NotFound(f"there is no account {account!r}")
     accounts = [found.name for found in store.accounts()] if account is None else [account]
     keys = [key for each in accounts for key in store.signing_keys(each)]
     keys.sort(key=lambda key: (key.domain, key.created, key.selector))
@@ -143,8 +145,7 @@ def _time(text: str, option: str) -> int | None:
     if not text:
         return None
     found = moment(text, option)
-    whole_day = found is not None and ":" not in text
-    return found - DAY if found is not None and whole_day and option == "--start" else found
+    return found - DAY if found is not None and is_day(text) and option == "--start" else found
 
 
 def _row(key: SigningKey, *, as_json: bool) -> dict[str, Any]:

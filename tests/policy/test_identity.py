@@ -71,7 +71,9 @@ def test_other_words_are_no_sender(text: str) -> None:
     ("word", "address", "allowed"),
     [
         ("me@example.com", "me@example.com", True),
-        ("me@example.com", "Me@example.com", False),
+        ("me@example.com", "Me@example.com", True),
+        ("Jane.Doe@example.com", "jane.doe@example.com", True),
+        ("me@example.com", "m@example.com", False),
         ("me@example.com", "me@a.example.com", False),
         ("example.com", "you@example.com", True),
         ("example.com", "you@a.example.com", False),

@@ -39,7 +39,7 @@ def test_a_word_stands_for_a_number(name: str, word: str, value: int | None) -> 
     ],
 )
 def test_anything_else_is_refused_with_what_is_allowed(name: str, word: str) -> None:
-    with pytest.raises(InvalidLimit, match=rf"{name} cannot be .*; it takes a number from 1 on.* or none"):
+    with pytest.raises(InvalidLimit, match=rf"{name} cannot be .*; it takes a number from 1 to 2147483647.* or none"):
         Limits().with_words({name: word})
 
 

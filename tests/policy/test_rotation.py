@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from policy.domains import Algorithm, SigningKey
-from policy.rotation import RESERVED, Make, first, is_due, move, selectors, turns
+from policy.rotation import RESERVED, Make, due_at, first, move, selectors, turns
 
 PERIOD = 1_000
 TTL = 36  # as an hour to 30 days, and more
@@ -48,8 +48,7 @@ def test_the_selectors_take_turns() -> None:
     assert roles(keys, Algorithm.ED25519) == ("", "zero-ed25519", "one-ed25519")
     seen = []
     for now in range(PERIOD, 6 * PERIOD, PERIOD):
-        assert not is_due(keys, now=now - 1, period=PERIOD)
-        assert is_due(keys, now=now, period=PERIOD)
+        assert due_at(keys, period=PERIOD) == now
         keys = move(keys, maker(now, serials), now)
         seen.append(roles(keys))
     assert seen == [("zero", "one", "two"), ("one", "two", "zero"), ("two", "zero", "one"), *seen[:2]]
@@ -64,7 +63,7 @@ def test_keys_of_ones_own_stay_as_they_are() -> None:
         keys = move(keys, maker(now, serials), now)
         assert imported in keys
     assert turns([imported]) == {}
-    assert not is_due([imported], now=10 * PERIOD, period=PERIOD)
+    assert due_at([imported], period=PERIOD) is None
     assert move([imported], maker(0, serials), 0) == (imported,)
 
 
@@ -75,17 +74,15 @@ def test_the_reserved_selectors_are_those_of_rotation() -> None:
 
 def test_a_key_counts_as_published_since_it_was_seen_where_that_is_asked_for() -> None:
     keys = first([Algorithm.RSA], maker(0, count()), 0)
-    assert not is_due(keys, now=9 * PERIOD, period=PERIOD, by_sight=True)
+    assert due_at(keys, period=PERIOD, by_sight=True) is None
     seen = tuple(replace(key, seen=2 * PERIOD) for key in keys)
-    assert not is_due(seen, now=3 * PERIOD - 1, period=PERIOD, by_sight=True)
-    assert is_due(seen, now=3 * PERIOD, period=PERIOD, by_sight=True)
+    assert due_at(seen, period=PERIOD, by_sight=True) == 3 * PERIOD
 
 
 def test_both_kinds_move_together() -> None:
     keys = first(BOTH, maker(0, count()), 0)
     younger = tuple(replace(key, created=5) if key.selector == "one-ed25519" else key for key in keys)
-    assert not is_due(younger, now=PERIOD, period=PERIOD)
-    assert is_due(younger, now=PERIOD + 5, period=PERIOD)
+    assert due_at(younger, period=PERIOD) == PERIOD + 5
 
 
 @pytest.mark.parametrize(
@@ -94,7 +91,7 @@ def test_both_kinds_move_together() -> None:
 def test_keys_in_no_order_are_left_alone(spoil: Callable[[tuple[SigningKey, ...]], tuple[SigningKey, ...]]) -> None:
     keys = spoil(first([Algorithm.RSA], maker(0, count()), 0))
     with pytest.raises(ValueError, match="not in the order"):
-        is_due(keys, now=9 * PERIOD, period=PERIOD)
+        due_at(keys, period=PERIOD)
     with pytest.raises(ValueError, match="not in the order"):
         move(keys, maker(0, count()), 0)
 
@@ -112,7 +109,7 @@ def run(pauses: list[int]) -> History:
     history = [(now, keys)]
     for pause in pauses:
         now += pause
-        if is_due(keys, now=now, period=PERIOD):
+        if (due_at(keys, period=PERIOD) or 0) <= now:
             keys = move(keys, maker(now, serials), now)
             history.append((now, keys))
     return history

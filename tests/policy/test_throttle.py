@@ -15,6 +15,7 @@ from policy.throttle import (
     LONGEST,
     REFILL,
     REPEATED,
+    REPEATS,
     Admission,
     Guess,
     Throttle,
@@ -140,8 +141,28 @@ def test_the_same_wrong_password_again_costs_nothing_but_time() -> None:
     let_in(throttle, guess(word=BUDGET - 2, place="198.51.100.1"))
     assert throttle.enter(guess(word="old"), 0.0) is Admission.CLOSE
     assert throttle.enter(guess(login="bob", word=BUDGET - 2), 0.0) is Admission.CLOSE
-    known_again = [n for n in range(BUDGET - 1) if isinstance(throttle.enter(guess(word=n), 0.0), Ticket)]
+    known_again = []
+    for number in range(BUDGET - 1):
+        if isinstance(ticket := throttle.enter(guess(word=number, place="198.51.100.2"), 0.0), Ticket):
+            throttle.leave(ticket)
+            known_again.append(number)
     assert len(known_again) == REPEATED
+
+
+def test_only_so_many_of_wrong_passwords_again_are_in_hand_at_once_until_they_are_answered() -> None:
+    throttle = Throttle()
+    for login in ("alice", "bob"):
+        fail(throttle, guess(login, word="old"))
+    tickets = [let_in(throttle, guess(word="old", place=f"198.51.100.{number}")) for number in range(REPEATS)]
+    throttle.fail(tickets[0], 0.0)
+    assert throttle.enter(guess("bob", word="old"), 0.0) is Admission.CLOSE
+    # Whoever pays is let in, and so is the owner.
+    fail(throttle, guess(word="new"))
+    fail(throttle, guess(word="old", known=True))
+    throttle.leave(tickets[0])
+    throttle.leave(tickets[0])
+    let_in(throttle, guess("bob", word="old"))
+    assert throttle.enter(guess("bob", word="old"), 0.0) is Admission.CLOSE
 
 
 def test_without_an_address_only_the_login_counts() -> None:

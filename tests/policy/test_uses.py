@@ -108,8 +108,22 @@ def test_what_another_node_learns_is_known_soon(clock: Clock, store: SqlUses) ->
 
 def test_what_is_too_old_is_forgotten(clock: Clock, store: SqlUses) -> None:
     store.note((), {("alice", "192.0.2.9"): NOW - KNOWN - 1, ("alice", "192.0.2.10"): NOW - 10})
-    Uses(store, clock=clock).exchange()
+    uses = Uses(store, clock=clock)
+    uses.exchange()
     assert store.places(0, 10) == {("alice", "192.0.2.10"): NOW - 10}
+    # Not only at the start.
+    clock.now += KNOWN
+    uses.exchange()
+    assert store.places(0, 10) == {}
+
+
+def test_a_clock_that_was_set_back_keeps_nobody_from_learning(clock: Clock, store: SqlUses) -> None:
+    here = Uses(store, clock=clock)
+    here.exchange()
+    clock.now -= 86_400
+    store.note((), {("alice", "192.0.2.9"): int(clock.now)})
+    here.exchange()
+    assert here.knows("alice", "192.0.2.9")
 
 
 def test_a_place_is_written_once_an_hour(clock: Clock, store: SqlUses) -> None:

@@ -398,6 +398,14 @@ def test_a_disabled_login_of_a_directory_is_bound_all_the_same() -> None:
     assert len(directory.bound) == 2
 
 
+@pytest.mark.parametrize("closed", [{"enabled": False}, {"expires": 1}])
+def test_a_login_nothing_opens_is_refused_where_its_directory_is_unwilling_to_compare(closed: dict[str, Any]) -> None:
+    directory = Directory(replace(KNOWN, passwords=(), external=True, **closed))
+    directory.away = True
+    assert ask(verifier(directory), (KNOWN.name, b"open")) == [WRONG]
+    assert len(directory.bound) == 1
+
+
 @pytest.mark.parametrize(
     ("typed", "meant"),
     [

@@ -4,6 +4,7 @@ import json
 import socket
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import dns.message
@@ -12,6 +13,9 @@ import dns.rrset
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ed25519, rsa
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+
+from smtpeter import database, name_server
+from smtpeter.settings import Settings
 
 Zone = dict[tuple[str, str], list[str]]
 
@@ -152,6 +156,25 @@ def test_the_dns_is_asked_whether_the_keys_are_published(shop, nameserver) -> No
     assert status(0) == "ok"
 
 
+def test_a_name_server_that_is_away_is_no_verdict_about_the_keys(shop, nameserver, monkeypatch: pytest.MonkeyPatch) -> None:
+    address, zone = nameserver
+    record = json.loads(shop("domain", "add", "example.com", "--account", "shop", "--json"))["records"][0]
+    zone[record["name"], "TXT"] = [quoted(record["value"])]
+    zone["clicks.example.com", "A"] = ["192.0.2.1"]
+    shop("domain", "check", "example.com", "--nameserver", address)
+    monkeypatch.setattr(name_server, "SECONDS", 0.1)
+    monkeypatch.setattr(name_server, "AFTERWARDS", 0.1)
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as silent:
+        silent.bind(("127.0.0.1", 0))
+        place = f"127.0.0.1:{silent.getsockname()[1]}"
+        found = json.loads(shop("domain", "check", "example.com", "--nameserver", place, "--json", status=1))
+    assert {(row["status"], row["advice"]) for row in found} == {
+        ("unknown", "the DNS did not answer (it took too long); try again")
+    }
+    (key,) = json.loads(shop("domain", "key", "list", "--json"))
+    assert key["seen"]
+
+
 def test_the_dns_is_asked_where_the_click_host_leads(shop, service, nameserver) -> None:
     address, zone = nameserver
     record = json.loads(shop("domain", "add", "example.com", "--account", "shop", "--json"))["records"][0]
@@ -213,6 +236,7 @@ def test_keys_that_change_by_themselves_are_aliases_into_the_operators_zone(shop
     shop(*operator, "domain", "remove", "example.com")
     assert "IN TXT" not in (tmp_path / "zone").read_text()
     assert "no keys change by themselves" in shop(*operator, "domain", "rotate")
+    assert "--timer is for all domains" in shop(*operator, "domain", "rotate", "example.com", "--timer", status=2)
 
 
 def test_what_cannot_go_together_with_rotation_is_refused(shop, operator, tmp_path: Path) -> None:
@@ -252,6 +276,57 @@ def test_a_domain_begins_and_stops_to_rotate_without_a_gap(shop, operator) -> No
     shop("domain", "key", "add", "example.com", "--account", "shop", "--selector", "own")
     assert "own signs" in shop(*operator, "domain", "set", "example.com", "--no-rotate")
     assert keys(shop) == {"own": "signs"}
+
+
+def test_an_alias_may_lead_over_others_to_the_key(shop, nameserver) -> None:
+    address, zone = nameserver
+    shop("domain", "add", "example.com", "--account", "shop", "--rotate", "--clicks", "")
+    records = {
+        row["name"]: row["value"] for row in json.loads(shop("domain", "dns", "--service", "--json")) if row["type"] == "TXT"
+    }
+    for name, value in records.items():
+        zone[name, "TXT"] = [quoted(value)]
+
+    def status() -> dict[str, tuple[str, str]]:
+        found = json.loads(shop("domain", "check", "example.com", "--nameserver", address, "--json", status=1))
+        return {row["record"].partition(".")[0]: (row["status"], row["advice"]) for row in found}
+
+    service = next(iter(records)).removeprefix("_spf.")
+    for place in ("zero", "one", "two"):
+        target = f"{place}.example.com.dkim.{service}."
+        zone[f"{place}._domainkey.example.com", "CNAME"] = [f"{place}.keys.example.com."]
+        zone[f"{place}.keys.example.com", "CNAME"] = [target]
+    assert {status()[place] for place in ("zero", "one", "two")} == {("ok", "")}
+    zone["one.keys.example.com", "CNAME"] = ["one._domainkey.example.com."]  # in a circle
+    status_of_one, advice = status()["one"]
+    assert (status_of_one, advice.partition(";")[0]) == ("different", "it is an alias of one.keys.example.com")
+    zone["zero._domainkey.example.com", "CNAME"] = ["nowhere.example.net."]
+    assert status()["zero"][0] == "different"
+
+
+def test_a_change_that_was_broken_off_is_made_again(shop, operator, tmp_path: Path) -> None:
+    shop("domain", "add", "example.com", "--account", "shop")
+    shop(*operator, "domain", "set", "example.com", "--rotate")
+    store = database.open_store(Settings(data=tmp_path / "data"))
+    store.change_domain("example.com", lambda found: replace(found, rotates=False))
+    store.close()
+    shop(*operator, "domain", "set", "example.com", "--rotate")
+    assert keys(shop) == {"smtpeter": "signs", "zero": "signs", "one": "signs next"}
+    assert (tmp_path / "zone").read_text().count("\nzero.example.com.") == 1
+
+
+def test_keys_that_nobody_has_seen_have_no_time_to_change(shop, nameserver) -> None:
+    address, _ = nameserver
+    shop("domain", "add", "example.com", "--account", "shop", "--rotate")
+    said = shop("domain", "rotate", "--nameserver", address)
+    assert said == "no keys change before the DNS has the next ones; `smtpeter domain check NAME` says what to publish\n"
+
+
+@pytest.mark.parametrize("place", ["here", "192.0.2.1:x", "192.0.2.1:99999", "[2001:db8::1]:x", "192.0.2.1:0", ""])
+def test_a_name_server_is_an_address(shop, place: str) -> None:
+    shop("domain", "add", "example.com", "--account", "shop")
+    said = shop("domain", "check", "example.com", "--nameserver", place, status=2)
+    assert f"a name server cannot be '{place}'; it takes an address such as 192.0.2.1" in said
 
 
 def test_a_strict_domain_says_so(shop) -> None:

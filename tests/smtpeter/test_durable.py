@@ -18,6 +18,15 @@ def test_a_new_file_does_not_take_the_place_of_another(tmp_path: Path) -> None:
     assert (tmp_path / "file").read_bytes() == b"one"
 
 
+def test_a_file_has_its_mode_whatever_the_umask_is(tmp_path: Path) -> None:
+    before = os.umask(0o077)
+    try:
+        replace(tmp_path / "file", b"one", 0o644)
+    finally:
+        os.umask(before)
+    assert stat.S_IMODE((tmp_path / "file").stat().st_mode) == 0o644
+
+
 @pytest.mark.parametrize("mode", [0o600, 0o644])
 def test_a_file_that_is_replaced_hands_on_owner_and_mode(tmp_path: Path, mode: int) -> None:
     file = tmp_path / "file"

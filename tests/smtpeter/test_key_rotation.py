@@ -1,5 +1,6 @@
 """Keys move only where the world has them: the zone file first, then the store, and nothing where one of them fails."""
 
+import signal
 import subprocess
 from collections.abc import Callable
 from dataclasses import replace
@@ -129,6 +130,33 @@ def test_nothing_moves_where_the_name_server_does_not_take_it(rotation, policies
             rotation(reload=command).run(PERIOD)
         assert (keys_of(policies, DOMAINS[0]), zone.current(place)) == (before, text)
     assert len(rotation(reload=("true",)).run(PERIOD)) == 2
+
+
+def test_what_is_no_zone_file_is_left_alone(rotation, place: Settings) -> None:
+    assert place.keys.zone is not None
+    place.keys.zone.write_bytes(b"\xff")
+    with pytest.raises(UserError, match="is none: .*; move it away"):
+        rotation().run(PERIOD)
+    assert place.keys.zone.read_bytes() == b"\xff"
+    place.keys.zone.unlink()
+    place.keys.zone.mkdir()
+    with pytest.raises(UserError, match="cannot be read: Is a directory"):
+        rotation().run(PERIOD)
+
+
+def test_a_reload_that_hangs_is_ended(rotation, policies: SqlStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(zone, "RELOAD_SECONDS", 0.1)
+    with pytest.raises(UserError, match=r"sleep did not end within 0\.1 s"):
+        rotation(reload=("sleep", "60")).run(PERIOD)
+    assert signing(policies) == "zero"
+
+
+def test_what_reloads_has_no_signal_blocked(rotation) -> None:
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+    try:
+        assert len(rotation(reload=("grep", "-q", "SigBlk:.0*$", "/proc/self/status")).run(PERIOD)) == 2
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def test_a_zone_file_that_was_lost_is_written_and_the_keys_move_later(rotation, policies: SqlStore, place: Settings) -> None:

@@ -68,9 +68,11 @@ def test_what_is_not_named_stays_and_an_empty_word_empties(shop, name: str) -> N
         (("--port", "smtp"), "a port cannot be 'smtp'"),
         (("--dialect", "acme"), "there is no dialect 'acme'; there are mailgun,"),
         (("--limit", "messages-hour"), "'messages-hour' cannot be read; it takes LIMIT=N"),
-        (("--limit", "messages-hour=x"), "messages-hour cannot be 'x'; it takes a number from 1 on"),
+        (("--limit", "messages-hour=x"), "messages-hour cannot be 'x'; it takes a number from 1 to 2147483647, or none"),
         (("--limit", "mails=1"), "there is no limit 'mails'; the limits are"),
         (("--expires", "tomorrow"), "the end of a login cannot be 'tomorrow'; it takes 2027-01-31"),
+        (("--expires", "9999-12-31"), "the end of a login cannot be '9999-12-31'; it takes 2027-01-31"),
+        (("--expires", "2027-W05-1"), "the end of a login cannot be '2027-W05-1'; it takes 2027-01-31"),
         (("--sender", "no one"), "no one"),
         (("trackclicks=forced",), "trackclicks cannot be 'forced'"),
         (("trackclicks=forced-maybe",), "trackclicks cannot be 'maybe'"),
@@ -85,6 +87,13 @@ def test_a_mistake_is_told_and_changes_nothing(shop, name: str, words: tuple[str
         else sentence in shop("login", "set", name, status=2)
     )
     assert shop("login", "show", name, "--json") == before
+
+
+def test_a_network_of_ipv4_in_ipv6_is_one_of_ipv4(shop, name: str) -> None:
+    words = [word for network in ("::ffff:192.0.2.0/120", "::ffff:192.0.2.9", "::/0") for word in ("--network", network)]
+    shop("login", "set", name, *words)
+    found = json.loads(shop("login", "show", name, "--json"))["networks"]
+    assert found == ["192.0.2.0/24", "192.0.2.9/32", "::/0"]
 
 
 def test_an_account_is_limited_for_all_its_logins(shop) -> None:

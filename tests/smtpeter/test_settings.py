@@ -59,6 +59,7 @@ def test_the_folder_on_the_command_line_wins(tmp_path: Path) -> None:
         ("[listen]\nports = [25, 587, 70000]", r"listen\.ports\.2 cannot be 70000: .*65535"),
         ("[milter]\nworkers = 'many'", r"milter\.workers cannot be 'many'"),
         ("[milter]\ndeadline = 60", r"milter\.deadline cannot be 60: .*25"),
+        ("[keys]\nreload = 'rndc reload'", r"keys\.reload cannot be 'rndc reload': it takes a list such as"),
         ("[tls]\nkey = 'k.pem'", "go together"),
         ("hostname =", "is no TOML"),
     ],

@@ -79,8 +79,10 @@ def test_times_are_read_as_utc(shop) -> None:
     add(
         shop, "signer.test", "--rule", "always", "--selector", "hours", "--start", "2027-01-31 12:00", "--end", "2027-01-31 13:00"
     )
+    add(shop, "signer.test", "--rule", "always", "--selector", "noon", "--start", "2027-01-31T12")
     times = {key["selector"]: (key["start"], key["end"]) for key in listed(shop)}
     assert times["smtpeter"] == ("2027-01-31 00:00:00", "2027-03-01 00:00:00")
+    assert times["noon"] == ("2027-01-31 12:00:00", None)
     assert times["hours"] == ("2027-01-31 12:00:00", "2027-01-31 13:00:00")
 
 
@@ -112,3 +114,5 @@ def test_what_is_not_there_is_said(shop) -> None:
     )
     assert "nor a key of it" in shop("domain", "check", "signer.test", status=2)
     assert "there is no key yet" in shop("domain", "key", "list")
+    for words in (("domain", "list"), ("domain", "key", "list")):
+        assert "there is no account 'other'" in shop(*words, "--account", "other", status=2)

@@ -280,13 +280,14 @@ def make_service() -> Iterator[Callable[..., Service]]:
     """Makes services that are stopped at the end."""
     with ExitStack() as stack:
 
-        def make(*options: str) -> Service:
+        def make(*options: str, started: bool = True) -> Service:
             # Not pytest's folder: it is closed to others, and the user postfix must pass through.
             folder = Path(stack.enter_context(TemporaryDirectory(prefix="smtpeter-test-")))
             folder.chmod(0o711)
             service = Service(folder, *free_ports(4), options=options)
             stack.callback(lambda: service.process is None or service.stop())
-            service.start()
+            if started:
+                service.start()
             return service
 
         yield make

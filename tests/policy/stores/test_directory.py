@@ -209,6 +209,7 @@ def test_an_entry_that_cannot_be_read_is_no_verdict(slapd, store: OwnLogins, pla
         ("smtpeterOption", "colour=blue"),
         ("smtpeterLimit", "messages-hour=many"),
         ("smtpeterDialect", "klingon"),
+        ("smtpeterNetwork", "here"),
     ):
         slapd.change(f"dn: {dn}\nchangetype: modify\nreplace: {attribute}\n{attribute}: {value}\n")
         with pytest.raises(StoreUnavailable, match=f"the entry {dn} cannot be read") as told:
@@ -230,7 +231,8 @@ def test_only_what_changed_is_written(slapd, store: OwnLogins, place: Place) -> 
         return replace(login, label=f"of {login.account}")
 
     assert store.change_login(LOGIN.name, change).label == "of moved"
-    assert store.login(LOGIN.name) == replace(LOGIN, account="moved", label="of moved", senders=("EXAMPLE.com",))
+    assert store.login(LOGIN.name) == replace(LOGIN, account="moved", label="of moved", senders=("example.com",))
+    assert "smtpeterSender: EXAMPLE.com\n" in slapd.search(dn)
 
 
 def test_a_change_that_others_always_come_before_gives_up(slapd, store: OwnLogins, place: Place) -> None:

@@ -2,6 +2,7 @@
 
 import re
 from dataclasses import fields, replace
+from ipaddress import ip_network
 from pathlib import Path
 
 import pytest
@@ -44,9 +45,9 @@ logins = st.builds(
     label=st.text(st.characters(codec="utf-8"), max_size=20),
     created=times,
     expires=st.none() | times,
-    networks=st.lists(words, unique=True, max_size=3).map(tuple),
+    networks=st.lists(st.ip_addresses().map(ip_network).map(str), unique=True, max_size=3).map(tuple),
     ports=st.lists(st.integers(1, 65535), unique=True, max_size=3).map(tuple),
-    senders=st.lists(words, unique=True, max_size=3).map(tuple),
+    senders=st.lists(st.from_regex(r"(\*\.|[A-Za-z]+@)?[a-z]{1,9}\.test", fullmatch=True), unique=True, max_size=3).map(tuple),
     dialects=st.frozensets(st.sampled_from(Dialect)),
     limits=st.builds(Limits, **{limit.field: st.none() | st.integers(1, LARGEST) for limit in LIMITS}),
 )
@@ -77,6 +78,17 @@ def test_what_is_not_there_is_allowed_and_off() -> None:
     )
 
 
+def test_networks_and_senders_have_the_form_they_are_compared_in_whoever_wrote_them() -> None:
+    values = {
+        "smtpeterNetwork": (b"192.0.2.7/24", b"2001:DB8::1"),
+        "smtpeterSender": (b"Me@Example.COM", b"*.B\xc3\xbccher.test"),
+    }
+    found = read(entry({"smtpeterName": (b"a",), "smtpeterAccount": (b"shop",), **values}))
+    assert found.networks == ("192.0.2.0/24", "2001:db8::1/128")
+    assert found.senders == ("Me@example.com", "*.xn--bcher-kva.test")
+    assert found.may_come_from("192.0.2.9")
+
+
 @pytest.mark.parametrize(
     ("attribute", "values"),
     [
@@ -93,6 +105,9 @@ def test_what_is_not_there_is_allowed_and_off() -> None:
         ("smtpeterCreated", (b"yesterday",)),
         ("smtpeterExpires", (b"20301301000000Z",)),
         ("smtpeterPort", (b"smtp",)),
+        ("smtpeterNetwork", (b"192.0.2.0/33",)),
+        ("smtpeterNetwork", (b"here",)),
+        ("smtpeterSender", (b"a b@example.com",)),
         ("smtpeterDialect", (b"unknown",)),
         ("smtpeterLimit", (b"sessions=0",)),
     ],

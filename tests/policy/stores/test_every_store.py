@@ -1,5 +1,6 @@
 """The contract of LoginStore and AdminStore, run on every store there is."""
 
+import threading
 import time
 from collections.abc import Iterator
 from dataclasses import replace
@@ -24,14 +25,14 @@ LOGIN = Login(
     name="00112233445566778899aabbccddeeff",
     account="shop",
     passwords=(
-        Password(number=1, hash=HASH, created=1_700_000_001, until=1_800_000_000, idle=86_400),
+        Password(number=1, hash=HASH, created=1_700_000_001, until=5_000_000_000, idle=86_400),
         Password(number=2, hash=HASH + "2", created=1_700_000_003),
     ),
     options=Options(inlinecss=True, images=Images.HOSTED),
     forced=frozenset({"images", "trackopens"}),
     label="web shop",
     created=1_700_000_001,
-    expires=1_900_000_000,
+    expires=5_000_000_000,
     networks=("192.0.2.0/24", "2001:db8::/32"),
     ports=(587, 465),
     senders=("news@example.com", "*.example.org"),
@@ -55,7 +56,7 @@ KEY = SigningKey(
     rule=Rule.PATTERN,
     condition="*@news.example.com",
     start=1_700_000_002,
-    end=1_900_000_000,
+    end=5_000_000_000,
     rotates=True,
     active=1_700_000_003,
     retired=1_700_000_004,
@@ -278,3 +279,25 @@ def test_changes_at_the_same_time_lose_nothing(filled: AdminStore, in_threads) -
     in_threads(work)
     assert len(filled.login(LOGIN.name).senders) == len(LOGIN.senders) + 20
     assert len(filled.signing_keys("shop")) == 21
+
+
+def test_a_domain_that_is_removed_while_its_keys_change_leaves_none(filled: AdminStore) -> None:
+    filled.change_keys("example.com", lambda keys: (*keys, OWN))
+    changing, removed = threading.Event(), threading.Event()
+
+    def remove() -> None:
+        changing.wait(10)
+        filled.remove_domain("example.com")
+        removed.set()
+        filled.close()
+
+    def change(keys: tuple[SigningKey, ...]) -> tuple[SigningKey, ...]:
+        changing.set()
+        assert not removed.wait(0.2)
+        return keys
+
+    remover = threading.Thread(target=remove)
+    remover.start()
+    filled.change_keys("example.com", change)
+    remover.join()
+    assert [key for key in filled.signing_keys("shop") if key.rule is Rule.DOMAIN] == []

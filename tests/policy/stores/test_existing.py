@@ -8,6 +8,7 @@ from pathlib import Path
 import ldap
 import pytest
 
+from policy.identity import NOBODY
 from policy.login import Login
 from policy.options import Images, Options
 from policy.stores import Conflict, NotFound, StoreUnavailable
@@ -115,8 +116,8 @@ def test_a_person_is_found_with_what_the_entry_says(make_store) -> None:
 def test_groups_give_options_and_an_account_the_first_one_first(make_store, search: Search) -> None:
     store = make_store(search)
     forced = {"options": Options(trackopens=True), "forced": frozenset({"trackopens"}), "account": "members"}
-    assert named(store.login("bob")) == person("bob", label="Bob (the *)", **forced)
-    assert named(store.login("carol")) == person("carol", label="Carol", enabled=False, **forced)
+    assert named(store.login("bob")) == person("bob", label="Bob (the *)", senders=(NOBODY,), **forced)
+    assert named(store.login("carol")) == person("carol", label="Carol", enabled=False, senders=(NOBODY,), **forced)
 
 
 def test_who_belongs_to_no_account_is_no_login(make_store) -> None:

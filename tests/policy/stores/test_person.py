@@ -2,6 +2,7 @@
 
 import pytest
 
+from policy.identity import NOBODY
 from policy.options import Images, Options
 from policy.stores.entry import Entry, UnreadableEntry
 from policy.stores.person import Group, Person
@@ -76,11 +77,16 @@ def test_nobody_is_disabled_by_an_attribute_that_is_not_there() -> None:
             ("main@example.com", "other@example.com"),
         ),
         (("", " a@example.com "), ("a@example.com",)),
-        ((), ()),
+        ((), (NOBODY,)),
+        (("sip:a@example.com", ""), (NOBODY,)),
     ],
 )
 def test_senders_are_the_addresses_of_mail_among_the_values(values: tuple[str, ...], senders: tuple[str, ...]) -> None:
     assert person("senders", "proxyAddresses", *values).senders == senders
+
+
+def test_without_an_attribute_for_senders_there_is_no_list() -> None:
+    assert person("label", "cn", "Alice").senders == ()
 
 
 def test_options_are_words_in_one_value_or_in_several() -> None:

@@ -11,7 +11,7 @@ from policy.login import Login
 from policy.options import Options
 from policy.stores import StoreUnavailable, remembered
 from policy.stores.migrate import migrate
-from policy.stores.remembered import Remembered
+from policy.stores.remembered import SLOW, SPARED, Remembered
 from policy.stores.sql import SqlStore
 
 LOGIN = Login(name="a" * 32, account="shop", options=Options(), created=1)
@@ -107,6 +107,34 @@ def test_only_so_much_is_remembered(place: Place, store: Remembered, monkeypatch
     assert (store.login(LOGIN.name), store.login("c")) == (LOGIN, None)
     with pytest.raises(StoreUnavailable):
         store.login("b")
+
+
+def test_a_store_that_is_slow_is_asked_less_often(place: Place) -> None:
+    class Slow(SqlStore):
+        seconds, asked = 0.0, 0
+
+        def login(self, name: str) -> Login | None:
+            place.now += self.seconds  # time passes
+            self.asked += 1
+            return super().login(name)
+
+    slow = Slow(place.url)
+    store = Remembered(slow, keep=60, clock=place)
+    store.login(LOGIN.name)
+    store.login(LOGIN.name)
+    assert slow.asked == 2
+    slow.seconds = SLOW + 0.1
+    store.login(LOGIN.name)
+    place.store.remove_login(LOGIN.name)
+    place.now += SPARED - 1
+    assert store.login(LOGIN.name) == LOGIN
+    assert store.login("b") is None  # who is not remembered is asked about
+    assert slow.asked == 4
+    slow.seconds = 0.0
+    place.now += 1
+    assert store.login(LOGIN.name) is None
+    assert slow.asked == 5
+    slow.close()
 
 
 def test_a_password_is_never_remembered(place: Place, store: Remembered) -> None:

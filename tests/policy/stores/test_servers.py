@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 from policy.stores import StoreUnavailable
-from policy.stores.servers import IDLE, PATIENCE, PAUSE, Lost, Servers, Untouched
+from policy.stores.servers import FEW, IDLE, PATIENCE, PAUSE, SLOW, Lost, Servers, Untouched
 
 
 class Host:
@@ -133,6 +133,44 @@ def test_no_more_connections_are_made_than_allowed_and_a_busy_server_has_not_fai
     host.released.set()
     host.now += PAUSE
     assert servers.ask(Link.ask) == "a"
+
+
+def test_few_wait_for_what_was_slow_and_the_others_fail_at_once(host: Host) -> None:
+    servers = host.servers("a", connections=FEW + 1)
+
+    def answered_late(link: Link) -> str:
+        host.now += SLOW + 0.1  # time passes
+        return link.ask()
+
+    def wait_for(count: int) -> list[threading.Thread]:
+        host.hung.add("a")
+        threads = [threading.Thread(target=servers.ask, args=(Link.ask,)) for _ in range(count)]
+        before = len(host.asked)
+        for thread in threads:
+            thread.start()
+        while len(host.asked) < before + count:
+            time.sleep(0.001)
+        host.hung.clear()
+        return threads
+
+    def let_go(threads: list[threading.Thread]) -> None:
+        host.released.set()
+        for thread in threads:
+            thread.join()
+        host.released.clear()
+
+    quick = wait_for(FEW)
+    assert servers.ask(Link.ask) == "a"
+    let_go(quick)
+    assert servers.ask(answered_late) == "a"
+    slow = wait_for(FEW)
+    with pytest.raises(StoreUnavailable, match="slow"):
+        servers.ask(Link.ask)
+    assert servers.ask_apart(Link.ask, host.connect) == "a"  # on threads of its own (policy.verifier)
+    let_go(slow)
+    quick = wait_for(FEW)
+    assert servers.ask(Link.ask) == "a"
+    let_go(quick)
 
 
 def test_a_connection_unused_for_long_is_not_trusted(host: Host) -> None:

@@ -15,12 +15,12 @@ def upgrade() -> None:
     for table in ("accounts", "logins"):
         for name in LIMITS:
             op.add_column(table, sa.Column(name, sa.Integer))
-    op.add_column("logins", sa.Column("expires", sa.Integer))
+    op.add_column("logins", sa.Column("expires", sa.BigInteger))
     for name in WORDS:
         op.add_column("logins", sa.Column(name, sa.Text, nullable=False, server_default=""))
     op.create_table(  # refers to nothing, since SQLite makes the table it is about anew
         "old_passwords",
-        *(sa.Column("name", sa.String(32)), sa.Column("hash", sa.String(255)), sa.Column("created", sa.Integer)),
+        *(sa.Column("name", sa.String(32)), sa.Column("hash", sa.String(255)), sa.Column("created", sa.BigInteger)),
     )
     op.execute("INSERT INTO old_passwords SELECT name, password_hash, created FROM logins")
     with op.batch_alter_table("logins") as batch:
@@ -38,8 +38,8 @@ def _passwords() -> None:
         sa.Column("login", sa.String(64), sa.ForeignKey("logins.name"), primary_key=True),
         sa.Column("number", sa.Integer, primary_key=True, autoincrement=False),
         sa.Column("hash", sa.String(255), nullable=False),
-        sa.Column("created", sa.Integer, nullable=False),
-        sa.Column("until", sa.Integer),
+        sa.Column("created", sa.BigInteger, nullable=False),
+        sa.Column("until", sa.BigInteger),
         sa.Column("idle", sa.Integer),
     )
     op.execute("INSERT INTO passwords (login, number, hash, created) SELECT name, 1, hash, created FROM old_passwords")
@@ -57,15 +57,15 @@ def _keys() -> None:
         sa.Column("algorithm", sa.String(16), nullable=False),
         sa.Column("public", sa.String(2048), nullable=False),
         sa.Column("sealed", sa.LargeBinary, nullable=False),
-        sa.Column("created", sa.Integer, nullable=False),
+        sa.Column("created", sa.BigInteger, nullable=False),
         sa.Column("rule", sa.String(16), nullable=False),
         sa.Column("condition", sa.Text, nullable=False),
-        sa.Column("start", sa.Integer),
-        sa.Column("end", sa.Integer),
+        sa.Column("start", sa.BigInteger),
+        sa.Column("end", sa.BigInteger),
         sa.Column("rotates", sa.Boolean, nullable=False),
-        sa.Column("active", sa.Integer),
-        sa.Column("retired", sa.Integer),
-        sa.Column("seen", sa.Integer),
+        sa.Column("active", sa.BigInteger),
+        sa.Column("retired", sa.BigInteger),
+        sa.Column("seen", sa.BigInteger),
     )
     names = (
         "domain",

@@ -22,13 +22,13 @@ def upgrade() -> None:
         sa.Column("login", sa.String(64), nullable=False, index=True),
         sa.Column("account", sa.String(64), nullable=False, index=True),
         sa.Column("owner", sa.String(128), nullable=False, index=True),
-        sa.Column("renewed", sa.Integer, nullable=False),
+        sa.Column("renewed", sa.BigInteger, nullable=False),
     )
     op.create_table(
         "uses",
         sa.Column("login", sa.String(64), primary_key=True),
         sa.Column("password", sa.Integer, primary_key=True, autoincrement=False),
-        sa.Column("time", sa.Integer, nullable=False),
+        sa.Column("time", sa.BigInteger, nullable=False),
         sa.Column("address", sa.String(45), nullable=False),
         sa.Column("mechanism", sa.String(20), nullable=False),
         sa.Column("client", sa.String(255), nullable=False),
@@ -37,6 +37,6 @@ def upgrade() -> None:
         "places",
         sa.Column("login", sa.String(64), primary_key=True),
         sa.Column("place", sa.String(64), primary_key=True),
-        sa.Column("first", sa.Integer, nullable=False),
-        sa.Column("last", sa.Integer, nullable=False, index=True),
+        sa.Column("first", sa.BigInteger, nullable=False),
+        sa.Column("last", sa.BigInteger, nullable=False, index=True),
     )
