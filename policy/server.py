@@ -18,7 +18,7 @@ from dataclasses import dataclass
 
 from policy.attempts import Attempts
 from policy.auth_client import AuthClient
-from policy.client import Clients
+from policy.client import Client, Clients
 from policy.gate import Gate
 from policy.password import verify
 from policy.policy_client import PolicyClient
@@ -73,16 +73,12 @@ async def serve(
     auth_clients = Clients(peers, times.partial, auth_log)
     policy_clients = Clients(peers, times.partial, policy_log)
     serials = itertools.count(1)
-    loop = asyncio.get_running_loop()
     finished = asyncio.Event()
     kept = asyncio.create_task(uses.keep(finished))
     try:
-        # Not create_unix_server: from Python 3.13 on it removes the path, which belongs to whoever listens for us.
         servers = [
-            await loop.create_server(lambda: AuthClient(auth_clients, attempts, next(serials)), sock=auth, backlog=BACKLOG),
-            await loop.create_server(
-                lambda: PolicyClient(policy_clients, gate, readers, times.policy), sock=policy, backlog=BACKLOG
-            ),
+            await _listen(auth, lambda: AuthClient(auth_clients, attempts, next(serials))),
+            await _listen(policy, lambda: PolicyClient(policy_clients, gate, readers, times.policy)),
         ]
         await stop.wait()
         for server in servers:
@@ -94,6 +90,11 @@ async def serve(
         kept.cancel()
         verifier.close()
         readers.shutdown(wait=False, cancel_futures=True)
+
+
+async def _listen(listener: socket.socket, client: Callable[[], Client]) -> asyncio.Server:
+    # Not create_unix_server: from Python 3.13 on it removes the path, which belongs to whoever listens for us.
+    return await asyncio.get_running_loop().create_server(client, sock=listener, backlog=BACKLOG)
 
 
 def _verifier(

@@ -31,28 +31,13 @@ NOW = 1_795_356_300  # 2026-11-22 14:05 UTC
 NONE = Limits()
 
 
-class Clock:
-    def __init__(self) -> None:
-        self.now = float(NOW)
-
-    def __call__(self) -> float:
-        return self.now
+@pytest.fixture
+def clock(make_clock):
+    return make_clock(NOW)
 
 
 @pytest.fixture
-def clock() -> Clock:
-    return Clock()
-
-
-@pytest.fixture
-def file(tmp_path: Path) -> Path:
-    made = tmp_path / "usage.db"
-    migrate(f"sqlite:///{made}", USAGE)
-    return made
-
-
-@pytest.fixture
-def limiter(file: Path, clock: Clock) -> Limiter:
+def limiter(file: Path, clock) -> Limiter:
     return Limiter(UsageStore(f"sqlite:///{file}"), place="host:milter-0", clock=clock)
 
 
@@ -119,7 +104,7 @@ def test_each_limit_has_its_reply(limiter: Limiter) -> None:
     )
 
 
-def test_the_time_told_is_when_it_is_free(limiter: Limiter, clock: Clock) -> None:
+def test_the_time_told_is_when_it_is_free(limiter: Limiter, clock) -> None:
     who = limited(Limits(messages_hour=1))
     clock.now += 59.9  # still 14:05
     assert limiter.take(who, 1) is not None
@@ -135,7 +120,7 @@ def test_a_message_of_more_recipients_than_a_day_has_goes_in_parts(limiter: Limi
     assert limiter.take(who, 3) is not None
 
 
-def test_what_is_given_back_counts_no_more(limiter: Limiter, clock: Clock) -> None:
+def test_what_is_given_back_counts_no_more(limiter: Limiter, clock) -> None:
     who = limited(Limits(messages_hour=1), Limits(recipients_day=2))
     taken = limiter.take(who, 2)
     assert taken is not None
@@ -191,7 +176,7 @@ def test_sessions_come_and_go(limiter: Limiter, file: Path, wait_for) -> None:
     )
 
 
-def test_a_session_that_lasts_is_told_of_again(limiter: Limiter, file: Path, clock: Clock, wait_for) -> None:
+def test_a_session_that_lasts_is_told_of_again(limiter: Limiter, file: Path, clock, wait_for) -> None:
     who = limited(Limits(sessions=1))
     assert limiter.enter(who) is not None
     for _ in range(12):
@@ -202,7 +187,7 @@ def test_a_session_that_lasts_is_told_of_again(limiter: Limiter, file: Path, clo
 
 
 def test_the_next_one_in_a_place_knows_that_the_sessions_of_the_last_are_over(
-    limiter: Limiter, file: Path, clock: Clock, wait_for
+    limiter: Limiter, file: Path, clock, wait_for
 ) -> None:
     who = limited(Limits(sessions=1))
     assert limiter.enter(who) is not None  # and nothing more is heard of this one
@@ -230,7 +215,7 @@ def test_a_session_that_ended_while_the_database_was_locked_is_removed_later(lim
 # -- old counts --------------------------------------------------------------------------------------------------------
 
 
-def test_old_counts_are_removed_by_whoever_takes(limiter: Limiter, file: Path, clock: Clock, wait_for) -> None:
+def test_old_counts_are_removed_by_whoever_takes(limiter: Limiter, file: Path, clock, wait_for) -> None:
     who = limited(Limits(messages_hour=10))
 
     def minutes() -> list[int]:

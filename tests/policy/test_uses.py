@@ -12,31 +12,15 @@ from pathlib import Path
 import pytest
 
 from policy.stores import StoreUnavailable
-from policy.stores.migrate import USAGE, migrate
 from policy.stores.uses import SqlUses, Use
 from policy.uses import AGAIN, KNOWN, READ, Uses
 
 NOW = 1_800_000_000
 
 
-class Clock:
-    def __init__(self) -> None:
-        self.now = float(NOW)
-
-    def __call__(self) -> float:
-        return self.now
-
-
 @pytest.fixture
-def clock() -> Clock:
-    return Clock()
-
-
-@pytest.fixture
-def file(tmp_path: Path) -> Path:
-    made = tmp_path / "usage.db"
-    migrate(f"sqlite:///{made}", USAGE)
-    return made
+def clock(make_clock):
+    return make_clock(NOW)
 
 
 @pytest.fixture
@@ -54,7 +38,7 @@ def note(uses: Uses, number: int = 1, address: str = "192.0.2.9", login: str = "
     uses.note(login, number, address=address, mechanism="PLAIN")
 
 
-def test_a_place_is_known_by_success_for_thirty_days(clock: Clock) -> None:
+def test_a_place_is_known_by_success_for_thirty_days(clock) -> None:
     uses = Uses(clock=clock)
     assert not uses.knows("alice", "192.0.2.9")
     note(uses)
@@ -69,7 +53,7 @@ def test_a_place_is_known_by_success_for_thirty_days(clock: Clock) -> None:
     assert not uses.knows("alice", "192.0.2.9")
 
 
-def test_no_address_is_no_place(clock: Clock, store: SqlUses) -> None:
+def test_no_address_is_no_place(clock, store: SqlUses) -> None:
     uses = Uses(store, clock=clock)
     note(uses, address="")
     uses.exchange()
@@ -78,7 +62,7 @@ def test_no_address_is_no_place(clock: Clock, store: SqlUses) -> None:
     assert store.of("alice") == {1: used(address="")}
 
 
-def test_what_one_process_learned_the_next_one_knows(clock: Clock, store: SqlUses) -> None:
+def test_what_one_process_learned_the_next_one_knows(clock, store: SqlUses) -> None:
     uses = Uses(store, clock=clock)
     note(uses)
     uses.sent("alice", "192.0.2.9", "phone.test")
@@ -92,7 +76,7 @@ def test_what_one_process_learned_the_next_one_knows(clock: Clock, store: SqlUse
     assert not after.used_since("alice", 2, 0)
 
 
-def test_what_another_node_learns_is_known_soon(clock: Clock, store: SqlUses) -> None:
+def test_what_another_node_learns_is_known_soon(clock, store: SqlUses) -> None:
     here, there = Uses(store, clock=clock), Uses(store, clock=clock)
     here.exchange()
     clock.now += 5
@@ -106,7 +90,7 @@ def test_what_another_node_learns_is_known_soon(clock: Clock, store: SqlUses) ->
     assert here.used_since("alice", 1, NOW)
 
 
-def test_what_is_too_old_is_forgotten(clock: Clock, store: SqlUses) -> None:
+def test_what_is_too_old_is_forgotten(clock, store: SqlUses) -> None:
     store.note((), {("alice", "192.0.2.9"): NOW - KNOWN - 1, ("alice", "192.0.2.10"): NOW - 10})
     uses = Uses(store, clock=clock)
     uses.exchange()
@@ -117,7 +101,7 @@ def test_what_is_too_old_is_forgotten(clock: Clock, store: SqlUses) -> None:
     assert store.places(0, 10) == {}
 
 
-def test_a_clock_that_was_set_back_keeps_nobody_from_learning(clock: Clock, store: SqlUses) -> None:
+def test_a_clock_that_was_set_back_keeps_nobody_from_learning(clock, store: SqlUses) -> None:
     here = Uses(store, clock=clock)
     here.exchange()
     clock.now -= 86_400
@@ -126,7 +110,7 @@ def test_a_clock_that_was_set_back_keeps_nobody_from_learning(clock: Clock, stor
     assert here.knows("alice", "192.0.2.9")
 
 
-def test_a_place_is_written_once_an_hour(clock: Clock, store: SqlUses) -> None:
+def test_a_place_is_written_once_an_hour(clock, store: SqlUses) -> None:
     uses = Uses(store, clock=clock)
     written = []
     for seconds in (0, 10, AGAIN, 10):
@@ -137,7 +121,7 @@ def test_a_place_is_written_once_an_hour(clock: Clock, store: SqlUses) -> None:
     assert written == [0, 0, AGAIN + 10, AGAIN + 10]
 
 
-def test_a_client_belongs_to_the_password_that_is_used_at_its_address(clock: Clock, store: SqlUses) -> None:
+def test_a_client_belongs_to_the_password_that_is_used_at_its_address(clock, store: SqlUses) -> None:
     uses = Uses(store, clock=clock)
     note(uses, 1, "192.0.2.1")
     note(uses, 2, "192.0.2.2")
@@ -159,7 +143,7 @@ def test_a_client_belongs_to_the_password_that_is_used_at_its_address(clock: Clo
 
 
 @pytest.mark.parametrize(("said", "kept"), [("a\nb\x00\udce9", "a?b??"), ("x" * 1000, "x" * 255), ("näme.test", "näme.test")])
-def test_a_client_may_call_itself_anything(clock: Clock, store: SqlUses, said: str, kept: str) -> None:
+def test_a_client_may_call_itself_anything(clock, store: SqlUses, said: str, kept: str) -> None:
     uses = Uses(store, clock=clock)
     note(uses)
     uses.sent("alice", "192.0.2.9", said)
@@ -168,7 +152,7 @@ def test_a_client_may_call_itself_anything(clock: Clock, store: SqlUses, said: s
 
 
 def test_without_its_database_everything_goes_on_from_memory(
-    clock: Clock, file: Path, store: SqlUses, caplog: pytest.LogCaptureFixture
+    clock, file: Path, store: SqlUses, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO)
     away = file.with_suffix(".away")
@@ -214,7 +198,7 @@ def full(_: Path) -> Iterator[None]:
 
 @pytest.mark.parametrize("trouble", [locked, full])
 def test_a_database_that_is_locked_or_full_takes_it_later(
-    trouble: Callable[[Path], AbstractContextManager[None]], clock: Clock, file: Path, store: SqlUses
+    trouble: Callable[[Path], AbstractContextManager[None]], clock, file: Path, store: SqlUses
 ) -> None:
     uses = Uses(store, clock=clock)
     uses.exchange()
@@ -227,7 +211,7 @@ def test_a_database_that_is_locked_or_full_takes_it_later(
     assert store.of("alice") == {1: used()}
 
 
-def test_memory_is_bounded_also_while_nothing_can_be_written(clock: Clock, tmp_path: Path) -> None:
+def test_memory_is_bounded_also_while_nothing_can_be_written(clock, tmp_path: Path) -> None:
     uses = Uses(SqlUses(f"sqlite:///{tmp_path / 'missing.db'}"), clock=clock, capacity=10)
     for number in range(100):
         note(uses, number, f"192.0.2.{number}", f"login{number}")
@@ -240,7 +224,7 @@ def test_memory_is_bounded_also_while_nothing_can_be_written(clock: Clock, tmp_p
     assert not uses.knows("login9", "192.0.2.9")
 
 
-def test_without_a_store_there_is_memory_alone(clock: Clock) -> None:
+def test_without_a_store_there_is_memory_alone(clock) -> None:
     uses = Uses(clock=clock)
     note(uses)
     uses.exchange()
@@ -249,7 +233,7 @@ def test_without_a_store_there_is_memory_alone(clock: Clock) -> None:
     asyncio.run(asyncio.wait_for(uses.keep(asyncio.Event()), 5))
 
 
-def test_it_is_written_off_the_loop_and_once_more_at_the_end(clock: Clock, store: SqlUses) -> None:
+def test_it_is_written_off_the_loop_and_once_more_at_the_end(clock, store: SqlUses) -> None:
     async def scenario() -> None:
         stop, uses = asyncio.Event(), Uses(store, clock=clock)
         kept = asyncio.create_task(uses.keep(stop))
@@ -266,7 +250,7 @@ def test_it_is_written_off_the_loop_and_once_more_at_the_end(clock: Clock, store
     asyncio.run(scenario())
 
 
-def test_nobody_waits_for_a_database_that_is_locked(clock: Clock, file: Path, store: SqlUses) -> None:
+def test_nobody_waits_for_a_database_that_is_locked(clock, file: Path, store: SqlUses) -> None:
     async def scenario() -> None:
         stop, uses = asyncio.Event(), Uses(store, clock=clock)
         note(uses)

@@ -23,16 +23,9 @@ HOUR, DAY = WINDOWS
 RACERS, LIMIT = 50, 7
 
 
-@pytest.fixture(params=["sqlite", "postgresql"])
-def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    made = f"sqlite:///{tmp_path / 'usage.db'}" if request.param == "sqlite" else request.getfixturevalue("postgresql").database()
-    migrate(made, USAGE)
-    return str(made)
-
-
 @pytest.fixture
-def store(url: str) -> Iterator[UsageStore]:
-    made = UsageStore(url)
+def store(usage_url: str) -> Iterator[UsageStore]:
+    made = UsageStore(usage_url)
     yield made
     made.close()
 
@@ -55,16 +48,16 @@ def counted(store: UsageStore, holder: Holder) -> tuple[int, int]:
     return messages, recipients
 
 
-def rows(url: str, statement: str) -> list[tuple[object, ...]]:
-    engine = sa.create_engine(url, poolclass=sa.NullPool)
+def rows(usage_url: str, statement: str) -> list[tuple[object, ...]]:
+    engine = sa.create_engine(usage_url, poolclass=sa.NullPool)
     with engine.begin() as connection:
         found = connection.exec_driver_sql(statement)
         return [tuple(row) for row in found] if found.returns_rows else []
 
 
-def fill(url: str, buckets: list[tuple[str, int]]) -> None:
+def fill(usage_url: str, buckets: list[tuple[str, int]]) -> None:
     values = [{"subject": subject, "minute": minute, "messages": 1, "recipients": 1} for subject, minute in buckets]
-    with sa.create_engine(url, poolclass=sa.NullPool).begin() as connection:
+    with sa.create_engine(usage_url, poolclass=sa.NullPool).begin() as connection:
         connection.execute(sa.insert(counters), values)
 
 
@@ -158,8 +151,8 @@ def test_a_clock_that_was_set_back_gives_nothing(store: UsageStore) -> None:
         assert refused.free == NOW + 61
 
 
-def racing(url: str, barrier: "threading.Barrier", limits: int, accepted: "Callable[[], None]") -> None:
-    store = UsageStore(url)
+def racing(usage_url: str, barrier: "threading.Barrier", limits: int, accepted: "Callable[[], None]") -> None:
+    store = UsageStore(usage_url)
     barrier.wait()
     both = [login(messages_hour=limits), account(recipients_day=3 * limits)]
     for _ in range(2):
@@ -168,10 +161,10 @@ def racing(url: str, barrier: "threading.Barrier", limits: int, accepted: "Calla
     store.close()
 
 
-def test_fifty_threads_at_the_edge(url: str, store: UsageStore) -> None:
+def test_fifty_threads_at_the_edge(usage_url: str, store: UsageStore) -> None:
     taken: list[int] = []
     barrier = threading.Barrier(RACERS)
-    threads = [threading.Thread(target=racing, args=(url, barrier, LIMIT, lambda: taken.append(1))) for _ in range(RACERS)]
+    threads = [threading.Thread(target=racing, args=(usage_url, barrier, LIMIT, lambda: taken.append(1))) for _ in range(RACERS)]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -181,16 +174,16 @@ def test_fifty_threads_at_the_edge(url: str, store: UsageStore) -> None:
     assert counted(store, account()) == (LIMIT, 3 * LIMIT)
 
 
-def _race(url: str, barrier: "threading.Barrier", results: "multiprocessing.Queue[int]") -> None:
+def _race(usage_url: str, barrier: "threading.Barrier", results: "multiprocessing.Queue[int]") -> None:
     taken: list[int] = []
-    racing(url, barrier, LIMIT, lambda: taken.append(1))
+    racing(usage_url, barrier, LIMIT, lambda: taken.append(1))
     results.put(len(taken))
 
 
-def test_processes_at_the_edge(url: str, store: UsageStore) -> None:
+def test_processes_at_the_edge(usage_url: str, store: UsageStore) -> None:
     context = multiprocessing.get_context("fork")
     barrier, results = context.Barrier(12), context.Queue()
-    processes = [context.Process(target=_race, args=(url, barrier, results)) for _ in range(12)]
+    processes = [context.Process(target=_race, args=(usage_url, barrier, results)) for _ in range(12)]
     for process in processes:
         process.start()
     taken = sum(results.get(timeout=60) for _ in processes)
@@ -201,11 +194,11 @@ def test_processes_at_the_edge(url: str, store: UsageStore) -> None:
     assert counted(store, login()) == (LIMIT, 3 * LIMIT)
 
 
-def test_takers_of_several_never_wait_for_each_other_in_a_circle(url: str, in_threads) -> None:
+def test_takers_of_several_never_wait_for_each_other_in_a_circle(usage_url: str, in_threads) -> None:
     names = [login(str(number), messages_hour=10**6) for number in range(4)]
 
     def work(number: int) -> None:
-        store = UsageStore(url)
+        store = UsageStore(usage_url)
         order = names[number:] + names[:number]
         for _ in range(20):
             stubborn(lambda: store.take(order, message(), NOW))
@@ -213,7 +206,7 @@ def test_takers_of_several_never_wait_for_each_other_in_a_circle(url: str, in_th
         store.close()
 
     in_threads(work)
-    reader = UsageStore(url)
+    reader = UsageStore(usage_url)
     assert sum(counted(reader, each)[0] for each in names) == 4 * 20 * (4 - 2)
     reader.close()
 
@@ -252,11 +245,11 @@ def test_sessions_nobody_tells_of_are_forgotten(store: UsageStore) -> None:
     assert store.enter(seat(2), [one], "other:1", NOW + 2 * LIFE + 1) is None
 
 
-def test_a_worker_tells_which_sessions_there_are(url: str, store: UsageStore) -> None:
+def test_a_worker_tells_which_sessions_there_are(usage_url: str, store: UsageStore) -> None:
     for number, owner in enumerate(("h%_:0:77", "h%_:0:78", "h%_:1:77", "hxx:0:77", "h%_:01:77")):
         assert store.enter(seat(number), [login()], owner, NOW) is None
     store.renew([seat(1), seat(9)], "h%_:0:78", "h%_:0:", NOW + 1)
-    assert sorted(rows(url, "SELECT id, owner, renewed FROM sessions")) == [
+    assert sorted(rows(usage_url, "SELECT id, owner, renewed FROM sessions")) == [
         ("1", "h%_:0:78", NOW + 1),  # the one it has
         ("2", "h%_:1:77", NOW),
         ("3", "hxx:0:77", NOW),
@@ -267,13 +260,13 @@ def test_a_worker_tells_which_sessions_there_are(url: str, store: UsageStore) ->
     assert store.sessions(login(), NOW) == 3
 
 
-def test_fifty_sessions_at_the_edge(url: str, store: UsageStore) -> None:
+def test_fifty_sessions_at_the_edge(usage_url: str, store: UsageStore) -> None:
     one = login(sessions=LIMIT)
     let_in: list[int] = []
     barrier = threading.Barrier(RACERS)
 
     def work(number: int) -> None:
-        mine = UsageStore(url)
+        mine = UsageStore(usage_url)
         barrier.wait()
         while True:
             try:
@@ -295,22 +288,22 @@ def test_fifty_sessions_at_the_edge(url: str, store: UsageStore) -> None:
 # -- what is kept ------------------------------------------------------------------------------------------------------
 
 
-def test_old_counts_go_in_portions_and_none_that_counts(url: str, store: UsageStore) -> None:
+def test_old_counts_go_in_portions_and_none_that_counts(usage_url: str, store: UsageStore) -> None:
     one = login(recipients_day=10**6)
     assert store.take([one], message(3), NOW - KEPT) is None
     assert store.take([one], message(2), NOW) is None
     old = NOW - KEPT - 1
-    fill(url, [(f"login {number}", old - number // 100) for number in range(MANY + 10)])
+    fill(usage_url, [(f"login {number}", old - number // 100) for number in range(MANY + 10)])
     assert store.enter(seat(1), [one], "host:1", NOW * 60 - LIFE - 1) is None
     assert store.enter(seat(2), [one], "host:1", NOW * 60 - LIFE) is None
     assert [store.forget(NOW), store.forget(NOW)] == [True, False]
-    assert rows(url, "SELECT minute, recipients FROM counters ORDER BY minute") == [(NOW - KEPT, 3), (NOW, 2)]
-    assert rows(url, "SELECT id FROM sessions") == [("2",)]
+    assert rows(usage_url, "SELECT minute, recipients FROM counters ORDER BY minute") == [(NOW - KEPT, 3), (NOW, 2)]
+    assert rows(usage_url, "SELECT id FROM sessions") == [("2",)]
 
 
-def test_another_process_sees_what_was_counted(url: str, store: UsageStore) -> None:
+def test_another_process_sees_what_was_counted(usage_url: str, store: UsageStore) -> None:
     assert store.take([login(messages_hour=1)], message(), NOW) is None
-    fresh = UsageStore(url)
+    fresh = UsageStore(usage_url)
     assert fresh.take([login(messages_hour=1)], message(), NOW) is not None
     fresh.close()
 
@@ -385,9 +378,9 @@ def test_a_locked_file_is_waited_for_a_moment_and_only_by_writers(tmp_path: Path
 
 
 def test_a_server_that_restarts_is_asked_again(postgresql) -> None:
-    url = postgresql.database()
-    migrate(url, USAGE)
-    store = UsageStore(url)
+    made = postgresql.database()
+    migrate(made, USAGE)
+    store = UsageStore(made)
     assert store.take([login(messages_hour=2)], message(), NOW) is None
     postgresql.stop()
     for question in QUESTIONS.values():
@@ -400,10 +393,10 @@ def test_a_server_that_restarts_is_asked_again(postgresql) -> None:
 
 
 def test_a_lock_somebody_keeps_is_not_waited_for_forever(postgresql) -> None:
-    url = postgresql.database()
-    migrate(url, USAGE)
-    store = UsageStore(url)
-    with psycopg.connect(sa.make_url(url).set(drivername="postgresql").render_as_string()) as other:
+    made = postgresql.database()
+    migrate(made, USAGE)
+    store = UsageStore(made)
+    with psycopg.connect(sa.make_url(made).set(drivername="postgresql").render_as_string()) as other:
         other.execute("LOCK TABLE counters IN ACCESS EXCLUSIVE MODE")
         with pytest.raises(StoreUnavailable, match="lock timeout"):
             store.take([login(messages_hour=1)], message(), NOW)

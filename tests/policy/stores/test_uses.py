@@ -7,22 +7,14 @@ from pathlib import Path
 import pytest
 
 from policy.stores import StoreUnavailable
-from policy.stores.migrate import USAGE, migrate
 from policy.stores.uses import SqlUses, Use
 
 USE = Use(login="alice", password=2, time=1000, address="192.0.2.9", mechanism="PLAIN", client="phone.test")
 
 
-@pytest.fixture(params=["sqlite", "postgresql"])
-def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    made = f"sqlite:///{tmp_path / 'usage.db'}" if request.param == "sqlite" else request.getfixturevalue("postgresql").database()
-    migrate(made, USAGE)
-    return str(made)
-
-
 @pytest.fixture
-def store(url: str) -> Iterator[SqlUses]:
-    made = SqlUses(url)
+def store(usage_url: str) -> Iterator[SqlUses]:
+    made = SqlUses(usage_url)
     yield made
     made.close()
 
@@ -83,16 +75,16 @@ def test_many_at_once_are_one_transaction(store: SqlUses) -> None:
     assert store.of("fresh") == {}
 
 
-def test_two_nodes_write_at_once(url: str, in_threads: Callable[[Callable[[int], None]], None]) -> None:
+def test_two_nodes_write_at_once(usage_url: str, in_threads: Callable[[Callable[[int], None]], None]) -> None:
     def work(number: int) -> None:
-        store = SqlUses(url)
+        store = SqlUses(usage_url)
         for turn in range(10):
             uses = [replace(USE, login=f"login{place}", time=turn) for place in (range(20) if number % 2 else range(19, -1, -1))]
             store.note(uses, {(use.login, "192.0.2.9"): turn for use in uses})
         store.close()
 
     in_threads(work)
-    store = SqlUses(url)
+    store = SqlUses(usage_url)
     assert set(store.places(0, 100).values()) == {9}
     store.close()
 

@@ -67,27 +67,16 @@ def _keys() -> None:
         sa.Column("retired", sa.BigInteger),
         sa.Column("seen", sa.BigInteger),
     )
-    names = (
-        "domain",
-        "selector",
-        "account",
-        "algorithm",
-        "public",
-        "sealed",
-        "created",
-        "rule",
-        "condition",
-        "rotates",
-        "active",
-    )
-    new = sa.table("signing_keys", *map(sa.column, names))
-    old, domains = (
-        sa.table("old_keys", *map(sa.column, (*names[:2], *names[3:7]))),
-        sa.table("domains", *map(sa.column, ("name", "account"))),
-    )
-    found = sa.select(
-        *(old.c.domain, old.c.selector, domains.c.account, old.c.algorithm, old.c.public, old.c.sealed, old.c.created),
-        *(sa.literal("domain", sa.String), sa.literal("", sa.Text), sa.false(), old.c.created),
-    ).join(domains, domains.c.name == old.c.domain)
-    op.execute(sa.insert(new).from_select(names, found))
+    _keep_keys()
     op.drop_table("old_keys")
+
+
+def _keep_keys() -> None:
+    """The keys there are sign by the rule of their domain, from when they were made; they belong to its account."""
+    kept = ("domain", "selector", "algorithm", "public", "sealed", "created")
+    added = ("account", "rule", "condition", "rotates", "active")
+    new = sa.table("signing_keys", *map(sa.column, (*kept, *added)))
+    old, domains = sa.table("old_keys", *map(sa.column, kept)), sa.table("domains", *map(sa.column, ("name", "account")))
+    of_added = (domains.c.account, sa.literal("domain", sa.String), sa.literal("", sa.Text), sa.false(), old.c.created)
+    found = sa.select(*(old.c[name] for name in kept), *of_added).join(domains, domains.c.name == old.c.domain)
+    op.execute(sa.insert(new).from_select((*kept, *added), found))
