@@ -70,8 +70,9 @@ def list_logins(
     account: Annotated[str | None, typer.Option(help="Only those of this account.")] = None,
     as_json: AsJson = False,
 ) -> None:
-    """List the logins with the options they have on."""
-    store = database.open_store(settings_of(context))
+    """List the logins with the options they have on. People of an existing directory are not among them."""
+    settings = settings_of(context)
+    store = database.open_store(settings)
     if account is not None and store.account(account) is None:
         raise UserError(f"there is no account {account!r}")
     found = store.logins(account)
@@ -82,6 +83,8 @@ def list_logins(
             for row, login in zip(rows, found, strict=True)
         ]
     print_rows(rows, COLUMNS, as_json=as_json, empty="there is no login yet; `smtpeter login add --account NAME` makes one")
+    if settings.directory.urls and settings.directory.layout == "existing" and not as_json:
+        typer.echo("People of the directory are logins too; `smtpeter login show NAME` looks one up.")
 
 
 @app.command()

@@ -1,6 +1,7 @@
 """What a login or an account may do, as it is typed and as it is shown."""
 
 import json
+from pathlib import Path
 
 import pytest
 
@@ -113,3 +114,13 @@ def test_a_date_is_the_last_day_that_counts() -> None:
     assert moment("1970-01-01 00:01", "it") == 60
     assert moment("1970-01-01T01:00+01:00", "it") == 0
     assert moment(" Never ", "it") is None
+
+
+def test_a_list_tells_of_the_people_it_does_not_have(shop, name: str, tmp_path: Path) -> None:
+    settings = tmp_path / "smtpeter.toml"
+    settings.write_text('[directory]\nurls = ["ldaps://ldap.example.com"]\nbase = "dc=example,dc=com"\nlayout = "existing"\n')
+    listed = shop("--settings", str(settings), "login", "list")
+    assert name in listed
+    assert "People of the directory are logins too" in listed
+    assert "People" not in shop("login", "list")
+    assert len(json.loads(shop("--settings", str(settings), "login", "list", "--json"))) == 1
