@@ -7,8 +7,9 @@ import time
 import journal.migrate
 from journal.seal import KEY_LENGTH, Ring, SealingKey
 from journal.store import JournalStore
+from policy.account import Account
 from policy.domains import MASTER_KEY_LENGTH
-from policy.stores import AdminStore, StoreUnavailable
+from policy.stores import AdminStore, NotFound, StoreUnavailable
 from policy.stores.engine import database_file
 from policy.stores.migrate import USAGE, current_version, migrate, wanted_version
 from policy.stores.sql import SqlStore
@@ -119,6 +120,14 @@ def open_database(settings: Settings) -> SqlStore:
             f"the database is at schema {version}, this release works with {wanted_version()}; `smtpeter up` brings it up to date"
         )
     return SqlStore(settings.database_url)
+
+
+def find_account(store: AdminStore, name: str) -> Account:
+    """The account of that name. Raises NotFound."""
+    found = store.account(name)
+    if found is None:
+        raise NotFound(f"there is no account {name!r}")
+    return found
 
 
 def open_journal(settings: Settings) -> JournalStore:

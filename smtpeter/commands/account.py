@@ -53,9 +53,7 @@ def show(context: typer.Context, name: Name, as_json: AsJson = False) -> None:
     """Show one account."""
     settings = settings_of(context)
     store = database.open_store(settings)
-    account = store.account(name)
-    if account is None:
-        raise UserError(f"there is no account {name!r}")
+    account = database.find_account(store, name)
     row = _row(store, account) | {"limits": account.limits.as_words(), "used": usage.used(settings, account)}
     print_pairs(row if as_json else login_fields.pairs(row, ("limits", "used")), as_json=as_json)
 

@@ -22,7 +22,7 @@ from policy.domains import (
     sealed_key,
 )
 from policy.rotation import first
-from policy.stores import AdminStore, Conflict, NotFound
+from policy.stores import AdminStore, Conflict
 from smtpeter import database, wiring
 from smtpeter.cli import settings_of
 from smtpeter.commands import domain_check, domain_dns, domain_rotate, signing_key
@@ -99,8 +99,8 @@ def list_domains(
     """List the sender domains."""
     settings = settings_of(context)
     store = database.open_store(settings)
-    if account is not None and store.account(account) is None:
-        raise NotFound(f"there is no account {account!r}")
+    if account is not None:
+        database.find_account(store, account)
     rows: list[dict[str, Any]] = []
     for domain in store.domains(account):
         keys = keys_of(store, domain.name, domain.account)
@@ -203,8 +203,7 @@ def _add_rotating(
     settings: Settings, store: AdminStore, domain: SenderDomain, kinds: Sequence[Algorithm], master: bytes
 ) -> tuple[SigningKey, ...]:
     """Adds a sender domain with keys that change by themselves, published first. Raises UserError where they cannot be."""
-    if store.account(domain.account) is None:
-        raise NotFound(f"there is no account {domain.account!r}")
+    database.find_account(store, domain.account)
     if sender_domain(store, domain.name) is not None:
         raise Conflict(f"there is a sender domain {domain.name!r} already")
     now = domain.created

@@ -73,8 +73,8 @@ def list_logins(
     """List the logins with the options they have on. People of an existing directory are not among them."""
     settings = settings_of(context)
     store = database.open_store(settings)
-    if account is not None and store.account(account) is None:
-        raise UserError(f"there is no account {account!r}")
+    if account is not None:
+        database.find_account(store, account)
     found = store.logins(account)
     rows = [row(login) for login in found]
     if not as_json:

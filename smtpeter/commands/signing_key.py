@@ -10,9 +10,10 @@ import typer
 
 from policy.dns_records import key_records
 from policy.domains import Algorithm, Rule, SigningKey, check_selector, new_private_key, owner_of, sealed_key
+from policy.owners import Owners
 from policy.rotation import RESERVED
 from policy.signing import CONDITIONAL, read_rule
-from policy.stores import AdminStore, NotFound
+from policy.stores import AdminStore
 from smtpeter import database, wiring
 from smtpeter.cli import settings_of
 from smtpeter.commands.domain_dns import print_records
@@ -81,8 +82,8 @@ def list_keys(
 ) -> None:
     """List the keys, those of sender domains and those that change by themselves among them; private halves are not shown."""
     store = database.open_store(settings_of(context))
-    if account is not None and store.account(account) is None:
-        raise NotFound(f"there is no account {account!r}")
+    if account is not None:
+        database.find_account(store, account)
     accounts = [found.name for found in store.accounts()] if account is None else [account]
     keys = [key for each in accounts for key in store.signing_keys(each)]
     keys.sort(key=lambda key: (key.domain, key.created, key.selector))
@@ -121,10 +122,9 @@ def check_free(selector: str) -> str:
 
 def _check_place(store: AdminStore, domain: str, selector: str, account: str, rule: Rule) -> None:
     """Raises UserError where an account may have no such key, NotFound where there is no such account."""
-    if store.account(account) is None:
-        raise NotFound(f"there is no account {account!r}")
+    database.find_account(store, account)
     check_free(selector)
-    owners = {found.name: found.account for found in store.domains()}
+    owners = Owners(store).current()
     owner = owner_of(domain, owners)
     if owner not in ("", account):
         raise UserError(f"{domain} belongs to account {owner}; a key of it cannot sign mail of account {account}")
