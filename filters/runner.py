@@ -9,7 +9,7 @@ into memory shared with the parent; content that killed two workers is refused f
 import hashlib
 import mmap
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
@@ -67,21 +67,25 @@ class Runner:
         """The answer of a short function, run on the job thread; what it raises is raised here."""
         return self._thread.submit(question).result()
 
-    def work(self, content: bytes, job: Callable[[], Answer], then: Callable[[Answer], None] = lambda answer: None) -> Answer:
+    def work(
+        self, content: Iterable[bytes], job: Callable[[], Answer], then: Callable[[Answer], None] = lambda answer: None
+    ) -> Answer:
         """The answer of a job on `content`, within the deadline, after `then` has kept what must be kept of it.
 
+        `content`, in pieces, is all that tells this message from others: what kills workers is one message, not every one with
+        the same few words in its body.
         `then` may wait for a disk: that is no fault of the content, so there is no deadline for it. Raises Refused for content
         that ended two workers before; whatever one of both raises is raised here.
         """
         return self._thread.submit(self._complete, content, job, then).result()
 
-    def _complete(self, content: bytes, job: Callable[[], Answer], then: Callable[[Answer], None]) -> Answer:
+    def _complete(self, content: Iterable[bytes], job: Callable[[], Answer], then: Callable[[Answer], None]) -> Answer:
         answer = self._guarded(content, job)
         then(answer)
         return answer
 
-    def _guarded(self, content: bytes, job: Callable[[], Answer]) -> Answer:
-        digest = hashlib.sha256(content).digest()[:DIGEST]
+    def _guarded(self, content: Iterable[bytes], job: Callable[[], Answer]) -> Answer:
+        digest = _digest(content)
         if self._ledger.strikes(digest) >= STRIKES:
             raise Refused(POISONED)
         self._ledger.begin(self._worker, digest)
@@ -91,3 +95,10 @@ class Runner:
         finally:
             signal.setitimer(signal.ITIMER_REAL, 0)
             self._ledger.end(self._worker)
+
+
+def _digest(content: Iterable[bytes]) -> bytes:
+    hashed = hashlib.sha256()
+    for piece in content:
+        hashed.update(piece)
+    return hashed.digest()[:DIGEST]

@@ -172,9 +172,9 @@ class Session(Milter.Base):
         )
         limiter = self.passes.limiter
         if not any(holder.counted for holder in self._holders):
-            return self.runner.work(body, partial(run, received), self.passes.keep)
+            return self.runner.work(received.message.lasting(), partial(run, received), self.passes.keep)
         # Between its two parts, off the job thread: the usage database is nothing that others should wait for.
-        accepted = self.runner.work(body, partial(run, received))
+        accepted = self.runner.work(received.message.lasting(), partial(run, received))
         taken = limiter.take(self._holders, len(accepted.result.job.recipients))
         if taken is not None:
             undo.callback(limiter.give_back, taken)

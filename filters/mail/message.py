@@ -10,6 +10,7 @@ from typing import NamedTuple, Self
 
 _FIELD = re.compile(rb"([!-9;-~]+)[ \t]*:((?:[^\n]*(?:\n[ \t]|\Z|(?=\n)))*)(?:\n|\Z)")
 _LINE_END = re.compile(rb"(?<!\r)\n")
+_WRITTEN_ANEW = (b"date", b"message-id")  # by Postfix, at each try (always_add_missing_headers)
 
 
 class Field(NamedTuple):
@@ -45,6 +46,11 @@ class Message:
         if raw.startswith(b"\r\n", position):
             position += 2
         return cls(tuple(fields), raw[position:])
+
+    def lasting(self) -> Iterator[bytes]:
+        """What is the same when a client sends the message again: all but the fields that are written anew if it has none."""
+        yield from (b"%b:%b\r\n" % field for field in self.fields if field.name.lower() not in _WRITTEN_ANEW)
+        yield self.body
 
     def __bytes__(self) -> bytes:
         header = b"".join(b"%b:%b\r\n" % field for field in self.fields)
