@@ -77,6 +77,8 @@ class Web(Section):
     """Whether links to that host begin with https."""
     proxies: tuple[IPvAnyNetwork, ...] = ()
     """Addresses or networks whose X-Forwarded-For and X-Forwarded-Proto are believed."""
+    checked: bool = False
+    """Whether only click hosts are used whose DNS and certificate were found in order; mail with others goes out untracked."""
 
 
 class Journal(Section):
@@ -86,6 +88,8 @@ class Journal(Section):
     """URL of the journal's database (SQLAlchemy form); "" = the file journal.db in the data folder."""
     retention: Annotated[int, Field(ge=0, le=36500)] = 365
     """Days that messages and events are kept; 0 = for ever."""
+    password_file: Path | None = None
+    """File with the password for that database, so that none stands in the URL; read at each new connection."""
     truncate_ip: bool = True
     """Whether addresses of visitors are shortened before they are written: to 24 bits of IPv4, 48 of IPv6."""
 
@@ -206,3 +210,34 @@ class Keys(Section):
     """Command that tells the name server of a new zone file, such as ["rndc", "reload"]."""
     only_published: bool = False
     """Whether only keys sign that `smtpeter domain check` has seen in the DNS."""
+
+
+class Postfix(Section):
+    """A Postfix that somebody else starts, such as the host's own; without it `smtpeter up` has a private one."""
+
+    config: Path | None = None
+    """Folder of its main.cf, such as /etc/postfix."""
+    log: Path | None = None
+    """Its log file: maillog_file in main.cf."""
+
+
+class Metrics(Section):
+    """Numbers for Prometheus: one address for all processes of the host, served by `smtpeter journal serve`."""
+
+    address: str = "127.0.0.1"
+    """IP address to listen on; they name logins, so it is nobody else's business."""
+    port: Annotated[int, Field(ge=0, le=65535)] = 0
+    """Port to listen on; 0 = no metrics."""
+
+
+class Canary(Section):
+    """The message that goes through the whole service and back, to see that it works."""
+
+    login: str = ""
+    """Login to send it with."""
+    password_file: Path | None = None
+    """File with its password."""
+    sender: str = ""
+    """Its From and MAIL FROM; "" = canary@ `domain` of the keys, which is to be a sender domain."""
+    recipient: str = ""
+    """Address that Postfix brings back to the command, on the socket canary; "" = canary@canary. before the host name."""

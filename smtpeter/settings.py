@@ -11,10 +11,10 @@ from typing import Any
 
 from pydantic import Field, ValidationError
 
+from policy.stores.engine import with_password_file
 from smtpeter.errors import UserError
-from smtpeter.sections import Auth, Directory, Journal, Keys, Listen, Milter, Relay, Section, Tls, Web
+from smtpeter.sections import Auth, Canary, Directory, Journal, Keys, Listen, Metrics, Milter, Postfix, Relay, Section, Tls, Web
 
-_FILES = ("ca", "bind_password_file")  # of the directory
 SEARCHED = (Path("smtpeter.toml"), Path("/etc/smtpeter/smtpeter.toml"))
 
 
@@ -34,12 +34,18 @@ class Settings(Section):
 
     data: Path = Path("var")
     """Folder of the databases, keys, queue and logs; relative to the settings file, or to the current folder without one."""
+    sockets: Path | None = None
+    """Folder of the sockets between the processes and Postfix; without it, run in the data folder."""
+    group: str = ""
+    """Group of the users that the processes run as: it shares the data folder; "" = all of them run as one user."""
     hostname: str = Field(default_factory=_own_name)
     """The name of this host as clients and other mail servers see it."""
     postmaster: str = ""
     """The address that senders without permission are told to write to; "" = postmaster@ the host name."""
     database: str = ""
     """URL of the policy database (SQLAlchemy form); "" = the file policy.db in the data folder."""
+    database_password_file: Path | None = None
+    """File with the password for that database, so that none stands in the URL; read at each new connection."""
     usage: str = ""
     """URL of the database of limits and last uses; "" = usage.db in the data folder, or the policy database if it is a server."""
     require_sender_domain: bool = False
@@ -53,6 +59,9 @@ class Settings(Section):
     journal: Journal = Journal()
     directory: Directory = Directory()
     keys: Keys = Keys()
+    postfix: Postfix = Postfix()
+    metrics: Metrics = Metrics()
+    canary: Canary = Canary()
 
     @property
     def contact(self) -> str:
@@ -62,13 +71,15 @@ class Settings(Section):
     @property
     def database_url(self) -> str:
         """URL of the policy database."""
-        return self.database or f"sqlite:///{self.data / 'policy.db'}"
+        if not self.database:
+            return f"sqlite:///{self.data / 'policy.db'}"
+        return with_password_file(self.database, self.database_password_file)
 
     @property
     def usage_url(self) -> str:
         """URL of the usage database."""
         own = not self.database or self.database.startswith("sqlite")
-        return self.usage or (f"sqlite:///{self.data / 'usage.db'}" if own else self.database)
+        return self.usage or (f"sqlite:///{self.data / 'usage.db'}" if own else self.database_url)
 
     @property
     def service_domain(self) -> str:
@@ -78,17 +89,19 @@ class Settings(Section):
     @property
     def master_key_file(self) -> Path:
         """The file of the key that the private DKIM keys are encrypted with."""
-        return self.data / "master.key"
+        return _credential("master.key") or self.data / "master.key"
 
     @property
     def ring_file(self) -> Path:
         """The file of the keys that seal identifiers."""
-        return self.data / "keys.ring"
+        return _credential("keys.ring") or self.data / "keys.ring"
 
     @property
     def journal_url(self) -> str:
         """URL of the journal's database."""
-        return self.journal.database or f"sqlite:///{self.data / 'journal.db'}"
+        if not self.journal.database:
+            return f"sqlite:///{self.data / 'journal.db'}"
+        return with_password_file(self.journal.database, self.journal.password_file)
 
     @property
     def spool(self) -> Path:
@@ -108,7 +121,7 @@ class Settings(Section):
     @property
     def run(self) -> Path:
         """The folder of the sockets."""
-        return self.data / "run"
+        return self.sockets or self.data / "run"
 
     @property
     def certificate(self) -> Path:
@@ -159,16 +172,38 @@ def load(path: Path | None, data: Path | None = None) -> Settings:
     return settings.model_copy(
         update={
             "data": folder,
+            "sockets": _under(base, settings.sockets),
+            "database_password_file": _secret(base, settings.database_password_file),
             "tls": Tls(certificate=_under(base, tls.certificate), key=_under(base, tls.key)),
             "relay": Relay(host=relay.host, capture=_under(base, relay.capture)),
             "keys": settings.keys.model_copy(update={"zone": _under(base, settings.keys.zone)}),
-            "directory": directory.model_copy(update={name: _under(base, getattr(directory, name)) for name in _FILES}),
+            "directory": directory.model_copy(
+                update={
+                    "ca": _under(base, directory.ca),
+                    "bind_password_file": _secret(base, directory.bind_password_file),
+                }
+            ),
+            "journal": settings.journal.model_copy(update={"password_file": _secret(base, settings.journal.password_file)}),
+            "canary": settings.canary.model_copy(update={"password_file": _secret(base, settings.canary.password_file)}),
+            "postfix": Postfix(config=_under(base, settings.postfix.config), log=_under(base, settings.postfix.log)),
         }
     )
 
 
 def _under(base: Path, path: Path | None) -> Path | None:
     return None if path is None else base / path
+
+
+def _credential(name: str) -> Path | None:
+    """The file of that name among those that the service manager has handed to this process (systemd.exec(5), Credentials)."""
+    folder = os.environ.get("CREDENTIALS_DIRECTORY")
+    path = Path(folder, name) if folder else None
+    return path if path is not None and path.exists() else None
+
+
+def _secret(base: Path, path: Path | None) -> Path | None:
+    """The file of a secret: the one handed over under the same name, else the one the settings name."""
+    return None if path is None else _credential(path.name) or base / path
 
 
 def _sentence(error: Any) -> str:

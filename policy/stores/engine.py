@@ -1,6 +1,7 @@
 """How a SQL database is connected to, and what its errors say."""
 
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -11,6 +12,7 @@ from sqlalchemy.exc import ArgumentError, DBAPIError
 from policy.stores import StoreUnavailable
 
 BUSY_MILLISECONDS = 1500  # how long SQLite waits for a writer; below the 2 s in which a client must have an answer
+PASSWORD_FILE = "password_file"  # noqa: S105  # a parameter of our own, in the query of a URL
 # Parameters of libpq, where the URL does not say otherwise: a host that went away is no reason to wait for ever.
 _POSTGRESQL = {"connect_timeout": "5", "tcp_user_timeout": "10000"}  # seconds, milliseconds
 
@@ -27,7 +29,24 @@ def connect_engine(url: str, *, pooled: bool = False) -> sa.Engine:
         engine = sa.create_engine(parsed, **options)
         sa.event.listen(engine, "connect", _prepare_sqlite)
         return engine
-    return sa.create_engine(parsed.set(query={**_POSTGRESQL, **parsed.query}), **options)
+    query = {**_POSTGRESQL, **parsed.query}
+    file = query.pop(PASSWORD_FILE, None)
+    engine = sa.create_engine(parsed.set(query=query), **options)
+    if file is not None:
+        sa.event.listen(engine, "do_connect", partial(_add_password, Path(str(file))))
+    return engine
+
+
+def with_password_file(url: str, file: Path | None) -> str:
+    """The URL of a database whose password is in a file, read at each new connection. Raises StoreUnavailable."""
+    if file is None:
+        return url
+    return database_url(url).update_query_dict({PASSWORD_FILE: str(file)}).render_as_string(hide_password=False)
+
+
+def _add_password(file: Path, _dialect: object, _record: object, _arguments: object, parameters: dict[str, Any]) -> None:
+    """Raises OSError, told as any other trouble of the connection."""
+    parameters["password"] = file.read_text().rstrip("\n")
 
 
 def database_url(url: str) -> sa.URL:

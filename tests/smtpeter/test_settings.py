@@ -1,5 +1,6 @@
 import socket
 from pathlib import Path
+from urllib.parse import unquote
 
 import pytest
 
@@ -75,3 +76,25 @@ def test_a_mistake_is_named(tmp_path: Path, text: str, sentence: str) -> None:
 def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"none\.toml cannot be read: No such file"):
         load(tmp_path / "none.toml")
+
+
+def test_a_secret_comes_from_the_service_manager_where_it_hands_one_over(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file, handed = tmp_path / "s.toml", tmp_path / "credentials"
+    file.write_text(
+        'data = "here"\ndatabase = "postgresql://smtpeter@db.example.com/smtpeter"\ndatabase_password_file = "secret/database"\n'
+        '[canary]\nlogin = "x"\npassword_file = "secret/canary"\n'
+    )
+    settings = load(file)
+    assert settings.master_key_file == tmp_path / "here" / "master.key"
+    assert settings.canary.password_file == tmp_path / "secret" / "canary"
+    assert unquote(settings.database_url).endswith(f"/smtpeter?password_file={tmp_path}/secret/database")
+    assert settings.usage_url == settings.database_url
+    handed.mkdir()
+    for name in ("master.key", "database"):
+        (handed / name).write_text("x")
+    monkeypatch.setenv("CREDENTIALS_DIRECTORY", str(handed))
+    settings = load(file)
+    assert settings.master_key_file == handed / "master.key"
+    assert settings.ring_file == tmp_path / "here" / "keys.ring"
+    assert settings.database_password_file == handed / "database"
+    assert settings.canary.password_file == tmp_path / "secret" / "canary"

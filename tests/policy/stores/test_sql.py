@@ -15,7 +15,7 @@ from policy.domains import Algorithm, SenderDomain, SigningKey
 from policy.login import Login, Password
 from policy.options import Options
 from policy.stores import StoreUnavailable
-from policy.stores.engine import connect_engine
+from policy.stores.engine import connect_engine, with_password_file
 from policy.stores.migrate import MIGRATIONS, USAGE, current_version, migrate, wanted_version
 from policy.stores.schema import metadata
 from policy.stores.sql import SqlStore
@@ -212,3 +212,16 @@ def test_a_database_server_that_was_restarted_costs_nobody_anything(postgresql) 
     postgresql.start()
     assert store.accounts() == ()
     store.close()
+
+
+def test_the_password_of_a_database_comes_from_a_file_and_is_in_no_text(postgresql, tmp_path: Path) -> None:
+    file = tmp_path / "password"
+    url = with_password_file(postgresql.database(), file)
+    with pytest.raises(StoreUnavailable) as caught:
+        migrate(url)
+    assert str(file) in str(caught.value)
+    file.write_text("correct horse\n")
+    migrate(url)
+    with connect_engine(url).connect() as connection:
+        assert connection.connection.driver_connection.info.password == "correct horse"
+    assert "correct" not in repr(connect_engine(url)) + url
