@@ -11,9 +11,9 @@ from contextlib import suppress
 from html import unescape
 from urllib.parse import unquote
 
+from filters.click_host import tracking_of
 from filters.job import HostedFile, Job, Site
 from filters.mail import parts, picture
-from filters.mail.address import author_domain
 from filters.mail.draft import Draft, spliced
 from filters.mail.judge import BACKGROUNDS, IMAGES
 from filters.mail.outline import Value, values
@@ -29,13 +29,13 @@ _CSS_ESCAPE = re.compile(r"\\(?:([0-9a-fA-F]{1,6})[ \t\r\n\f]?|\r?\n|([^\r\n\f])
 
 
 def host_images(job: Job, site: Site, document: Document) -> Findings:
-    """Takes the pictures out and shows them from the host. Raises Unchanged where there is none that can be."""
+    """Takes the pictures out and shows them from the host. Raises Unchanged where none can be, or not now."""
     embedded = _embedded(document)
     if not embedded:
         raise Unchanged("no embedded image")
     if sum(map(is_shown, document.structure.leaves)) > len(document.drafts):
         raise Unchanged("an HTML part that may show embedded images cannot be edited")
-    base = site.tracking(author_domain(job.message)).base
+    base = tracking_of(job, site).base
     files: dict[str, HostedFile] = {}
     removed, kept = set(), Counter[str]()
     named_elsewhere = _Elsewhere(document, embedded)

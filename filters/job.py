@@ -41,10 +41,14 @@ class Envelope:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Tracking:
-    """Where the links of one sender domain lead: `base` is scheme and click host, `hosts` are all click hosts of ours."""
+    """Where the links of one sender domain lead: `base` is scheme and click host, `hosts` are all click hosts of ours.
+
+    `refusal` says why nothing is to lead there now, "" where it may.
+    """
 
     base: str
     hosts: frozenset[str]
+    refusal: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
+from filters.click_host import is_usable
 from filters.copies import with_ticket
 from filters.host_images import host_images
 from filters.identity import check_identity
@@ -69,7 +70,7 @@ def transform(job: Job, site: Site) -> Result:
         check_header(received, job.dialects)
         check_identity(received, job.envelope.mail_from, site.identity)
         job = _note_options(apply_overrides(job).noting(Kind.ATTEMPT, "message"))
-    split = not job.copy and _needs_copies(job)
+    split = not job.copy and _needs_copies(job, site)
     due = [(each.name, each.run) for each in FILTERS if _is_due(each, job, split=split)]
     job = _note_preventscam(rewrite_html(job, site, due), due)
     if job.message.body is not received.body and any(field.name.lower() in _SIGNATURES for field in received.fields):
@@ -89,10 +90,10 @@ def _is_due(each: Filter, job: Job, *, split: bool) -> bool:
     return not job.copy
 
 
-def _needs_copies(job: Job) -> bool:
-    """Whether the recipients must get messages that differ."""
+def _needs_copies(job: Job, site: Site) -> bool:
+    """Whether the recipients must get messages that differ. They need not where the click host is not in order."""
     wanted = any(each.scope is Scope.RECIPIENT and each.gate(job.options) for each in FILTERS)
-    return wanted and len(job.recipients) > 1 and is_editable(job.message)
+    return wanted and len(job.recipients) > 1 and is_usable(job, site) and is_editable(job.message)
 
 
 def _check_result(received: Message, job: Job, edits: tuple[Edit, ...], *, split: bool) -> None:

@@ -14,7 +14,10 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from filters import metrics
+from filters.pulses import Pulses
 from filters.runner import Ledger
+from policy.overseer import Overseer
 
 log = logging.getLogger("smtpeter.milter")
 
@@ -24,6 +27,9 @@ _TRIM_OCTETS = 2 * 1024 * 1024  # less than what one newsletter takes, and every
 _OBJECTS_PER_COLLECTION = 50_000
 GRACE = 25.0  # seconds a worker has to finish what it is at when it is told to stop
 _PR_SET_PDEATHSIG = 1
+BEAT = 5.0  # seconds between two looks at the workers' pulses; shorter until all of them have begun
+BEGINNING = 0.1
+STUCK = 60.0  # seconds after which none of them gets anything done; a job has 20, and what it waits for ends sooner
 
 
 def listening_descriptor() -> int:
@@ -45,9 +51,16 @@ def listening_descriptor() -> int:
 
 
 class Prefork:
-    """Keeps `count` workers alive until SIGTERM or SIGINT. `work(index)` runs in each of them and does not return early."""
+    """Keeps `count` workers alive until SIGTERM or SIGINT. `work(index)` runs in each of them and does not return early.
 
-    def __init__(self, count: int, ledger: Ledger, work: Callable[[int], None]) -> None:
+    `pulses` is where they tell that they get something done; `overseer` is told when all of them have begun, and for how long any
+    of them does.
+    """
+
+    def __init__(self, count: int, ledger: Ledger, work: Callable[[int], None], overseer: Overseer | None = None) -> None:
+        self.pulses = Pulses(count)
+        self._overseer = overseer or Overseer()
+        self._begun = False
         self._count = count
         self._ledger = ledger
         self._work = work
@@ -69,7 +82,7 @@ class Prefork:
         for index in range(self._count):
             self._spawn(index)
         while self._workers:
-            received = signal.sigtimedwait(signals, GRACE if self._stopping else 3600)
+            received = signal.sigtimedwait(signals, self._pause())
             if received is None:
                 if self._stopping:
                     self._signal_all(signal.SIGKILL)
@@ -77,7 +90,20 @@ class Prefork:
                 self._reap()
             elif not self._stopping:
                 self._stopping = True
+                self._overseer.stopping()
                 self._signal_all(signal.SIGTERM)
+            if not self._stopping:
+                self._tell()
+
+    def _pause(self) -> float:
+        return GRACE if self._stopping else BEAT if self._begun else BEGINNING
+
+    def _tell(self) -> None:
+        if not self._begun and self.pulses.complete():
+            self._begun = True
+            self._overseer.ready()
+        if self.pulses.quiet() < STUCK:
+            self._overseer.alive()
 
     def _spawn(self, index: int) -> None:
         parent = os.getpid()
@@ -86,6 +112,7 @@ class Prefork:
             self._child(index, parent)
         self._workers[pid] = index
         self._born[pid] = time.monotonic()
+        metrics.worker_starts.inc()
 
     def _child(self, index: int, parent: int) -> None:
         status = 1
@@ -114,6 +141,7 @@ class Prefork:
             age = time.monotonic() - self._born.pop(pid, 0)
             if index is None or self._stopping:
                 continue
+            metrics.died(pid, _kind(status))
             digest = self._ledger.bury(index)
             log.error("worker=%d pid=%d ended: %s%s", index, pid, _cause(status), f" content={digest.hex()}" if digest else "")
             if age < 1:
@@ -123,6 +151,14 @@ class Prefork:
     def _signal_all(self, number: signal.Signals) -> None:
         for pid in self._workers:
             os.kill(pid, number)
+
+
+def _kind(status: int) -> str:
+    """The cause in one word, of which there are few."""
+    if not os.WIFSIGNALED(status):
+        return "exit"
+    number = os.WTERMSIG(status)
+    return "deadline" if number == signal.SIGALRM else signal.Signals(number).name
 
 
 def _cause(status: int) -> str:

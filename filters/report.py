@@ -22,7 +22,7 @@ def report(queue_id: str, result: Result) -> list[str]:
     lines = [
         f"queue_id={queue_id} event={event.kind} subject={shown(event.subject)} reason={shown(event.reason)}"
         for event in job.events
-        if event.kind in (Kind.WARNING, Kind.FALLBACK, Kind.SKIPPED, Kind.KEPT, Kind.REENCODED)
+        if event.kind in (Kind.WARNING, Kind.FALLBACK, Kind.SKIPPED, Kind.UNTRACKED, Kind.KEPT, Kind.REENCODED)
     ]
     if len(lines) > REPORTED:
         lines[REPORTED:] = [f"queue_id={queue_id} event=more count={len(lines) - REPORTED}"]

@@ -28,9 +28,10 @@ from journal.event import Event, Kind
 
 @dataclass(frozen=True, slots=True)
 class Unchanged(Exception):  # noqa: N818  # no error: a reason
-    """A filter found nothing to do; `reason` says why."""
+    """A filter found nothing to do, or may not; `reason` says why, `kind` which event that is."""
 
     reason: str
+    kind: Kind = Kind.SKIPPED
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -150,7 +151,7 @@ def _run(job: Job, site: Site, edition: _Edition, name: str, run: HtmlFilter) ->
     try:
         findings = run(job, site, edition.document)
     except Unchanged as unchanged:
-        return job.noting(Kind.SKIPPED, name, unchanged.reason)
+        return job.noting(unchanged.kind, name, unchanged.reason)
     except Exception as error:  # noqa: BLE001  # a bug in a feature costs the feature, never the mail
         for draft, mark in zip(drafts, marks, strict=True):
             draft.restore(mark)

@@ -9,8 +9,10 @@ into memory shared with the parent; content that killed two workers is refused f
 import hashlib
 import mmap
 import signal
+import time
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import TypeVar
 
 from policy.reply import POISONED, Refused
@@ -55,17 +57,30 @@ class Ledger:
 
 
 class Runner:
-    """The job thread of one worker. `deadline` is in seconds of one job's run, waiting not counted."""
+    """The job thread of one worker. `deadline` is in seconds of one job's run, waiting not counted.
 
-    def __init__(self, ledger: Ledger, worker: int, deadline: float) -> None:
+    `job_seconds` is told what each run took; `beat` is called whenever the thread has ended something.
+    """
+
+    def __init__(
+        self,
+        ledger: Ledger,
+        worker: int,
+        deadline: float,
+        *,
+        job_seconds: Callable[[float], object] = lambda seconds: None,
+        beat: Callable[[], None] = lambda: None,
+    ) -> None:
         self._ledger = ledger
         self._worker = worker
         self._deadline = deadline
+        self._job_seconds = job_seconds
+        self._beat = beat
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="job")
 
     def ask(self, question: Callable[[], Answer]) -> Answer:
         """The answer of a short function, run on the job thread; what it raises is raised here."""
-        return self._thread.submit(question).result()
+        return self._thread.submit(self._told, question).result()
 
     def work(
         self, content: Iterable[bytes], job: Callable[[], Answer], then: Callable[[Answer], None] = lambda answer: None
@@ -77,7 +92,13 @@ class Runner:
         `then` may wait for a disk: that is no fault of the content, so there is no deadline for it. Raises Refused for content
         that ended two workers before; whatever one of both raises is raised here.
         """
-        return self._thread.submit(self._complete, content, job, then).result()
+        return self._thread.submit(self._told, partial(self._complete, content, job, then)).result()
+
+    def _told(self, task: Callable[[], Answer]) -> Answer:
+        try:
+            return task()
+        finally:
+            self._beat()
 
     def _complete(self, content: Iterable[bytes], job: Callable[[], Answer], then: Callable[[Answer], None]) -> Answer:
         answer = self._guarded(content, job)
@@ -89,12 +110,14 @@ class Runner:
         if self._ledger.strikes(digest) >= STRIKES:
             raise Refused(POISONED)
         self._ledger.begin(self._worker, digest)
+        began = time.perf_counter()
         signal.setitimer(signal.ITIMER_REAL, self._deadline)
         try:
             return job()
         finally:
             signal.setitimer(signal.ITIMER_REAL, 0)
             self._ledger.end(self._worker)
+            self._job_seconds(time.perf_counter() - began)
 
 
 def _digest(content: Iterable[bytes]) -> bytes:

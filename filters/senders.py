@@ -12,6 +12,7 @@ from journal.ring_file import RingFile
 from journal.seal import Ring
 from policy.access import Session, decide
 from policy.account import Account
+from policy.click_hosts import ClickHost, refusal
 from policy.domains import SenderDomain, SigningKey, owner_of, unseal_private_key
 from policy.identity import Identity
 from policy.login import NAME, Login
@@ -38,8 +39,9 @@ class Senders:
     """Answers for the milter who may send, who signs and where links lead; used by one thread, but for `recall`.
 
     `click_host` is the service's own, `https` tells how links to it begin; sender domains may have another. With
-    `only_published` only keys sign that the DNS has been seen to publish; `require_sender_domain` is the setting. What the store
-    said is remembered for as long as its revision stays the same, so a login that is disabled stops at its next message.
+    `only_published` only keys sign that the DNS has been seen to publish, with `checked` links lead only to click hosts that were
+    found in order; `require_sender_domain` is the setting. What the store said is remembered for as long as its revision stays
+    the same, so a login that is disabled stops at its next message.
     """
 
     def __init__(
@@ -53,6 +55,7 @@ class Senders:
         https: bool,
         only_published: bool = False,
         require_sender_domain: bool = False,
+        checked: bool = False,
     ) -> None:
         self._store = store
         self._master_key = master_key
@@ -62,6 +65,7 @@ class Senders:
         self._https = https
         self._only_published = only_published
         self._require_sender_domain = require_sender_domain
+        self._checked = checked
         self._revision: object = None
         self._senders: dict[str, Sender] = {}
         self._means: dict[str, tuple[KeyChoice, Mapping[str, Tracking]]] = {}
@@ -147,11 +151,16 @@ class Senders:
         return owner_of(name, self._owners.current())
 
     def _tracking(self, domains: tuple[SenderDomain, ...]) -> Mapping[str, Tracking]:
-        places = {domain.name: (domain.https, domain.clicks) for domain in domains if domain.clicks}
-        places[""] = (self._https, self._click_host.lower())
-        bases = {name: f"{'https' if https else 'http'}://{host}" for name, (https, host) in places.items()}
-        hosts = frozenset(map(host_of, bases.values()))
-        return {name: Tracking(base=base, hosts=hosts) for name, base in bases.items()}
+        places = {domain.name: ClickHost(host=domain.clicks, https=domain.https) for domain in domains if domain.clicks}
+        places[""] = ClickHost(host=self._click_host.lower(), https=self._https)
+        hosts = frozenset(host_of(place.base) for place in places.values())
+        refusals = self._refusals(frozenset(places.values())) if self._checked else {}
+        return {name: Tracking(base=place.base, hosts=hosts, refusal=refusals.get(place, "")) for name, place in places.items()}
+
+    def _refusals(self, places: frozenset[ClickHost]) -> Mapping[ClickHost, str]:
+        """Why nothing is to lead to these click hosts, "" where it may."""
+        found = {health.place: health for health in self._store.click_hosts(frozenset(place.host for place in places))}
+        return {place: refusal(place.host, found.get(place)) for place in places}
 
     def _signers_for(self, keys: KeyChoice, now: int, address: str) -> tuple[Signer, ...]:
         return tuple(self._signer(key) for key in keys.keys_for(address, now))

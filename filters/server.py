@@ -22,15 +22,17 @@ from typing import Any
 import Milter
 import milter
 
+from filters import metrics
 from filters.job import Envelope
 from filters.mail.edits import Edit, InsertField, RemoveField, ReplaceBody
 from filters.mail.message import Field, Message
 from filters.passes import Accepted, Passes, Received
-from filters.prefork import Prefork
+from filters.prefork import BEAT, Prefork
 from filters.report import report
 from filters.runner import Ledger, Runner
 from policy import access
 from policy.log_line import shown
+from policy.overseer import Overseer
 from policy.reply import TROUBLE, Refused, Reply
 from policy.stores.usage import Seat
 from policy.usage import Holder, holders
@@ -53,11 +55,13 @@ class Session(Milter.Base):
     def __init__(self) -> None:
         self._seat: Seat | None = None  # where sessions are counted, this one from its first message on
         self._reset()
+        metrics.sessions.inc()
 
     def _reset(self) -> None:
         self._pass: Callable[[Received], Accepted] | None = None
         self._holders: tuple[Holder, ...] = ()
         self._who = ""
+        self._login: str | None = None  # None for a copy
         self._mail_from = ""
         self._rcpt_to: list[str] = []
         self._fields: list[Field] = []
@@ -78,15 +82,20 @@ class Session(Milter.Base):
             address = self.getsymval("{client_addr}") or ""
             place = access.Session(address=address, port=int(port) if port.isdecimal() else 0, now=int(time.time()))
             # Most sessions are of a sender just seen: no trip to the other thread for them.
-            sender = senders.recall(name, place) or self.runner.ask(partial(senders.authorise, name, place))
+            sender = senders.recall(name, place)
+            (metrics.miss if sender is None else metrics.hit).inc()
+            sender = sender or self.runner.ask(partial(senders.authorise, name, place))
             self._holders = holders(sender.login, sender.account)
             self._seat = self._seat or self.passes.limiter.enter(self._holders)
         except Refused as refusal:
             log.info("login=%s verdict=refused reply=%s", shown(name), shown(str(refusal)))
+            metrics.refused(name, refusal.reply)
             return self._refuse(refusal.reply)
         except Exception:
             log.exception("verdict=failed stage=MAIL")
+            metrics.refused(name, None)
             return self._refuse(TROUBLE)
+        self._login = name
         self._pass, self._who = partial(self.passes.first, sender), f"login={sender.login.name}"
         return int(Milter.CONTINUE)
 
@@ -122,27 +131,31 @@ class Session(Milter.Base):
     def eom(self) -> int:
         """The end of the message: the job is done, its edits are sent."""
         queue_id = self.getsymval("i") or "NOQUEUE"
-        run, who = self._pass, self._who
+        run, who, login = self._pass, self._who, self._login
         if run is None:
             # Postfix went on after a rejected message without a new MAIL (seen on 3.7.11).
             log.error("queue_id=%s verdict=failed reason=%s", queue_id, shown("end of message without its own MAIL"))
+            metrics.refused("", None)
             return self._refuse(TROUBLE)
         try:
-            with ExitStack() as undo:
+            with ExitStack() as undo, metrics.timed(metrics.message_seconds):
                 accepted = self._run(queue_id, run, undo)
                 for edit in accepted.result.edits:
                     self._send(edit)
                 undo.pop_all()
         except Refused as refusal:
             log.info("queue_id=%s %s verdict=refused reply=%s", queue_id, who, shown(str(refusal)))
+            metrics.refused(login, refusal.reply)
             return self._refuse(refusal.reply)
         except Exception:
             log.exception("queue_id=%s %s verdict=failed", queue_id, who)
+            metrics.refused(login, None)
             return self._refuse(TROUBLE)
         finally:
             self._reset()
         for line in report(queue_id, accepted.result):
             log.info(line)
+        metrics.accepted(accepted.result)
         return int(Milter.CONTINUE)
 
     def abort(self) -> int:
@@ -156,6 +169,7 @@ class Session(Milter.Base):
         if self._seat is not None:
             self.passes.limiter.leave(self._seat)
             self._seat = None
+        metrics.sessions.dec()
         return int(Milter.CONTINUE)
 
     def _run(self, queue_id: str, run: Callable[[Received], Accepted], undo: ExitStack) -> Accepted:
@@ -209,20 +223,27 @@ def serve(
     deadline: float,
     make_passes: Callable[[int], Passes],
     rehearse: Callable[[], None],
+    overseer: Overseer | None = None,
 ) -> None:
     """Serves the milter protocol on the unix socket `path` until SIGTERM. Returns after the last worker ended.
 
     `group` may connect besides the owner. `make_passes` is called with each worker's number, after the fork;
     `rehearse` before it, to do once what the first messages would do in every worker: what it leaves in memory is shared.
+    `overseer` is told how it goes.
     """
     ledger = Ledger(workers)
 
     def work(index: int) -> None:
-        Session.runner = Runner(ledger, index, deadline)
+        metrics.began()
+        Session.runner = Runner(
+            ledger, index, deadline, job_seconds=metrics.job_seconds.observe, beat=partial(prefork.pulses.beat, index)
+        )
         Session.passes = Session.runner.ask(partial(make_passes, index))
         threading.Thread(target=_rest, args=(Session.passes,), daemon=True).start()
+        threading.Thread(target=_beat, args=(Session.runner,), daemon=True).start()
         milter.main()
 
+    prefork = Prefork(workers, ledger, work, overseer)
     _register(path)
     mask = os.umask(0o117)
     milter.opensocket(True)
@@ -231,7 +252,7 @@ def serve(
         shutil.chown(path, group=group)
     rehearse()
     log.info("socket=%s workers=%d ready", path, workers)
-    Prefork(workers, ledger, work).run()
+    prefork.run()
 
 
 def _rest(passes: Passes) -> None:
@@ -243,6 +264,13 @@ def _rest(passes: Passes) -> None:
         passes.limiter.renew()
         time.sleep(REST_SECONDS)
         passes.rest()
+
+
+def _beat(runner: Runner) -> None:
+    """Gives the job thread something to end while no mail comes: that it does is how the parent knows that it can."""
+    while True:
+        runner.ask(lambda: None)
+        time.sleep(BEAT)
 
 
 def _register(path: Path) -> None:

@@ -7,8 +7,8 @@ sender marked as not to be tracked, in the way another provider asks for it, is 
 from collections import Counter
 from dataclasses import dataclass, field
 
+from filters.click_host import tracking_of
 from filters.job import Job, Link, Site, Tracking
-from filters.mail.address import author_domain
 from filters.mail.draft import Draft
 from filters.mail.judge import LINKS, MARKS
 from filters.mail.outline import Element, Value, value, values
@@ -23,8 +23,11 @@ _SHOWN = "the label shows the link"
 
 
 def track_clicks(job: Job, site: Site, document: Document) -> Findings:
-    """Replaces the links in the drafts. Raises Unchanged where there is none; what else has a mark loses it."""
-    clicks = _Clicks(job, site, site.tracking(author_domain(job.message)), job.recipient)
+    """Replaces the links in the drafts; what else has a mark loses it.
+
+    Raises Unchanged where there is none, or the click host is not in order.
+    """
+    clicks = _Clicks(job, site, tracking_of(job, site), job.recipient)
     for draft in document.drafts:
         clicks.edit(draft)
     return clicks.findings()

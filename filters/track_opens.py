@@ -8,8 +8,8 @@ import re
 from collections import Counter
 from dataclasses import dataclass, field
 
+from filters.click_host import tracking_of
 from filters.job import Job, Link, Site, Tracking
-from filters.mail.address import author_domain
 from filters.mail.draft import Draft
 from filters.mail.judge import BACKGROUNDS, IMAGES
 from filters.mail.outline import Value, value
@@ -26,8 +26,8 @@ _PIXEL = f'<img src="{{}}" width="1" height="1" alt="" style="{_STYLE}!important
 
 
 def track_opens(job: Job, site: Site, document: Document) -> Findings:
-    """Replaces the image links in the drafts and adds the invisible image."""
-    opens = _Opens(site, site.tracking(author_domain(job.message)), job.recipient)
+    """Replaces the image links in the drafts, adds the invisible image. Raises Unchanged where the click host is not in order."""
+    opens = _Opens(site, tracking_of(job, site), job.recipient)
     for draft in document.drafts:
         opens.edit(draft)
     first = document.drafts[0]

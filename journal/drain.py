@@ -13,6 +13,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from journal import metrics
 from journal.records import Record, decode
 from journal.rows import BadRecord
 from journal.segment import Tail, read_segment, segment_id, segment_paths
@@ -87,6 +88,10 @@ class Drain:
         self.pause = 0.0 if count or self._paths else IDLE
         return count
 
+    def waiting(self) -> Waiting:
+        """What waits now, as far as the last turn knew the database; asks only the disk. From any thread. Raises OSError."""
+        return waiting(self._folder, dict(self._drained))
+
     def _turn(self) -> int:
         if not self._paths:
             self._look()
@@ -146,6 +151,7 @@ class Drain:
             batch.refused.clear()
         if batch.entries or batch.drained or self._gone:
             self._store.insert(batch.entries, batch.drained, self._gone)
+            metrics.drained(record for _, record in batch.entries)
             self._gone.clear()
             self._aside.clear()
 
@@ -153,6 +159,7 @@ class Drain:
         """Halves until the records that the database refuses stand alone; those go to `batch.refused`."""
         try:
             self._store.insert(entries)
+            metrics.drained(record for _, record in entries)
         except BadRecord as error:
             if len(entries) == 1:
                 identifier = entries[0][0]
@@ -176,6 +183,7 @@ class Drain:
                 file.flush()
                 os.fsync(file.fileno())
             self._aside.add(identifier)
+            metrics.refused.inc()
             _log.error("record %s is refused and kept in %s: %s", identifier, path, shown(reason))
 
     def _retire(self, path: Path) -> None:

@@ -13,6 +13,7 @@ class Kind(StrEnum):
     MAPPED = "mapped"  # a field of another provider was understood; carries what it asks for
     APPLIED = "applied"  # a feature changed the message
     SKIPPED = "skipped"  # a feature was asked for and did not change it; carries the reason
+    UNTRACKED = "untracked"  # a feature was asked for and its click host is not in order; carries which, and the reason
     KEPT = "kept"  # a feature left single links or images as they are; carries how many and why
     WARNING = "warning"  # a control field was not obeyed, or not in all it asks for; carries the reason
     FALLBACK = "fallback"  # a result failed its check and was left out; carries the reason
@@ -28,6 +29,9 @@ class Event:
     kind: Kind
     subject: str
     reason: str = ""
+
+
+_OUTCOMES = (Kind.APPLIED, Kind.SKIPPED, Kind.UNTRACKED, Kind.KEPT, Kind.FALLBACK)
 
 
 class Decision(NamedTuple):
@@ -61,7 +65,7 @@ def decisions(wanted: Mapping[str, bool], by: Mapping[str, str], events: Iterabl
 def _decision(feature: str, on: bool, by: str, events: list[Event]) -> Decision | None:
     if not on:
         return Decision(feature, "off", by)
-    outcomes = [event for event in events if event.kind in (Kind.APPLIED, Kind.SKIPPED, Kind.KEPT, Kind.FALLBACK)]
+    outcomes = [event for event in events if event.kind in _OUTCOMES]
     if not outcomes:
         return None
     applied = any(event.kind is Kind.APPLIED for event in outcomes)

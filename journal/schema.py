@@ -4,7 +4,7 @@ Nothing refers to another table by a foreign key: a visit may come first, and it
 a visitor wrote can be longer than a page of an index; PostgreSQL gets hash indexes for them, which keep no copy.
 """
 
-from sqlalchemy import BigInteger, Boolean, Column, Index, MetaData, String, Table, Text
+from sqlalchemy import BigInteger, Boolean, Column, Index, LargeBinary, MetaData, String, Table, Text
 
 metadata = MetaData()
 
@@ -87,4 +87,23 @@ segments = Table(
     metadata,
     Column("id", String(64), primary_key=True),
     _number("drained"),  # octets
+)
+
+# Hosted images that hosts with one database share, in pieces; each host has its own as files besides (journal.images).
+images = Table(
+    "images",
+    metadata,
+    Column("name", String(64), primary_key=True),
+    Column("number", BigInteger, primary_key=True, autoincrement=False),
+    Column("content", LargeBinary, nullable=False),
+    _number("created"),
+)
+
+# Which keys the hosts seal and read identifiers with, by fingerprints, so that one with another ring is noticed.
+rings = Table(
+    "rings",
+    metadata,
+    Column("host", String(255), primary_key=True),
+    _text("prints"),  # as JSON
+    _number("noted"),
 )

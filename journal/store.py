@@ -92,7 +92,9 @@ class JournalStore:
         if table is not messages:
             return statement.on_conflict_do_nothing()
         decided = {"decisions": statement.excluded.decisions}
-        return statement.on_conflict_do_update(index_elements=["id"], set_=decided, where=messages.c.decisions == rows.UNDECIDED)
+        # Not the column: where the table is split by time, that is a part of the key, too (partitions.sql).
+        key = {"index_elements": ["id"]} if self._file else {"constraint": "messages_pkey"}
+        return statement.on_conflict_do_update(**key, set_=decided, where=messages.c.decisions == rows.UNDECIDED)
 
     def drained(self, names: Sequence[str]) -> dict[str, int]:
         """How far these segments have been read, in octets; those nothing was read of are not in it."""
@@ -182,6 +184,7 @@ class JournalStore:
         removed = 0
         for table in RECORDS:
             old = sa.select(table.c.id).where(table.c.time < before).order_by(table.c.time).limit(limit)
+            old = old.with_for_update(skip_locked=True)  # what another host removes at this moment; SQLite has one writer
             with self._transaction() as connection:
                 removed += connection.execute(sa.delete(table).where(table.c.id.in_(old))).rowcount
         return removed

@@ -31,13 +31,15 @@ class Verdict(StrEnum):
 class Outcome:
     """A verdict that is to be told now; `login` is the name as it is looked up, `reason` is for the log.
 
-    `told` is False where the connection is closed in place of an answer, which Postfix reports as 454.
+    `told` is False where the connection is closed in place of an answer, which Postfix reports as 454. `known` tells whether
+    there is such a login, for the operator's numbers only: neither the client nor its time of answer may depend on it.
     """
 
     verdict: Verdict
     login: str
     reason: str = ""
     told: bool = True
+    known: bool = True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,12 +75,12 @@ class Attempts:
             return Outcome(verdict=Verdict.THROTTLED, login=name, reason="budget", told=False)
         try:
             async with asyncio.timeout_at(deadline):
-                found = await self._compare(ticket, name, claimed.password, caller)
+                found, known = await self._compare(ticket, name, claimed.password, caller)
             if isinstance(found, Opened):
                 self._uses.note(found.login, found.password, address=caller.address, mechanism=caller.mechanism)
                 return Outcome(verdict=Verdict.OK, login=found.login)
             told = await self._slow(ticket, caller)
-            return Outcome(verdict=Verdict.REFUSED, login=name, reason=found.value, told=told)
+            return Outcome(verdict=Verdict.REFUSED, login=name, reason=found.value, told=told, known=known)
         finally:
             self._throttle.leave(ticket)
             self._admit_waiting()
@@ -118,10 +120,11 @@ class Attempts:
             if not turn.done() and (found := self._throttle.enter(guess, now)) is not Admission.WAIT:
                 turn.set_result(found)
 
-    async def _compare(self, ticket: Ticket, name: str, password: bytes, caller: Caller) -> Opened | Refusal:
+    async def _compare(self, ticket: Ticket, name: str, password: bytes, caller: Caller) -> tuple[Opened | Refusal, bool]:
+        """What the password opens, and whether there is such a login."""
         login = await self._verifier.find(name)
         try:
-            return await self._verifier.compare(name, login, password, caller.address)
+            return await self._verifier.compare(name, login, password, caller.address), login is not None
         except asyncio.CancelledError:
             # Nobody waits for it any more, but it may be compared all the same.
             self._throttle.fail(ticket, asyncio.get_running_loop().time())

@@ -3,12 +3,13 @@
 import os
 import secrets
 
-from policy.attempts import Attempts, Caller, Verdict
+from policy import metrics
+from policy.attempts import Attempts, Caller, Outcome, Verdict
 from policy.client import Client, Clients
 from policy.log_line import shown
 from policy.login import NAME
 from policy.stores import StoreUnavailable
-from policy.verifier import Overloaded
+from policy.verifier import Overloaded, Refusal
 from policy.wire import dovecot
 
 
@@ -42,6 +43,7 @@ class AuthClient(Client):
                     self.send(reply)
                 case dovecot.Malformed(request=request, why=why, reply=reply):
                     self._record("refused", request, "", why)
+                    metrics.attempt("malformed", request.service)
                     self.send(reply)
                 case dovecot.Attempt():
                     self.begin(self._verify(event, now))
@@ -53,9 +55,11 @@ class AuthClient(Client):
             outcome = await self._attempts.judge(attempt.credentials, caller)
         except (StoreUnavailable, Overloaded, TimeoutError) as error:
             self._record("trouble", request, attempt.credentials.login, f"{type(error).__name__} {error}")
+            metrics.attempt("trouble", request.service)
             self.close("trouble")
             return
         self._record(outcome.verdict, request, outcome.login, outcome.reason)
+        metrics.attempt(_counted(outcome), request.service)
         if not outcome.told:
             self._end()  # the line above says it all, and there may be very many
         elif outcome.verdict is Verdict.OK:
@@ -75,3 +79,12 @@ class AuthClient(Client):
             "yes" if request.secured else "no",
             shown(reason),
         )
+
+
+def _counted(outcome: Outcome) -> str:
+    """What an attempt is counted as: wrong passwords and unknown names apart, which the client must not tell."""
+    if outcome.verdict is not Verdict.REFUSED:
+        return outcome.verdict.value
+    if outcome.reason != Refusal.CREDENTIALS:
+        return outcome.reason
+    return "wrong" if outcome.known else "unknown"

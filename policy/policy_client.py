@@ -4,6 +4,7 @@ import asyncio
 from collections import deque
 from concurrent.futures import Executor
 
+from policy import metrics
 from policy.client import Client, Clients
 from policy.gate import Gate
 from policy.log_line import shown
@@ -49,6 +50,7 @@ class PolicyClient(Client):
             request = self._waiting.popleft()
             refusal, reason = await self._decide(request)
             self._record(request, refusal, reason)
+            metrics.recipient(refusal)
             self.send(delegation.encode(delegation.DUNNO if refusal is None else delegation.refuse(refusal)))
         self._working = False
 

@@ -13,15 +13,18 @@ import itertools
 import logging
 import socket
 from collections.abc import Callable
-from concurrent.futures import Executor, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 from policy.attempts import Attempts
 from policy.auth_client import AuthClient
 from policy.client import Client, Clients
 from policy.gate import Gate
+from policy.login import Login, Password
+from policy.overseer import Overseer
 from policy.password import verify
 from policy.policy_client import PolicyClient
+from policy.pulse import beat
 from policy.stores import LoginStore
 from policy.throttle import FLOOR, LONGEST, Throttle
 from policy.uses import Uses
@@ -58,16 +61,26 @@ async def serve(
     uses: Uses | None = None,
     times: Times = Times(),  # frozen, so one default serves all calls
     compare: Callable[[str, bytes], bool] = verify,
+    opened: Callable[[Login, Password, bytes], None] = lambda login, password, typed: None,
+    overseer: Overseer | None = None,
 ) -> None:
     """Serves both sockets, which listen already, until `stop` is set; then answers what is in hand and returns.
 
     `peers` are the numeric users whose processes are served; `workers` bounds the password comparisons that run at
     once; `gate` decides about recipients, `uses` remembers successful logins, `compare` tells whether a password matches a
-    stored hash. The sockets are closed at the end, their paths stay.
+    stored hash, `opened` is as in Verifier, `overseer` is told how it goes. The sockets are closed at the end, their paths stay.
     """
     readers = ThreadPoolExecutor(max_workers=READERS, thread_name_prefix="store")
     uses = Uses() if uses is None else uses
-    verifier = _verifier(store, readers, uses, workers, compare, times)
+    verifier = Verifier(
+        store,
+        workers=workers,
+        pending_limit=workers * times.pending,
+        readers=readers,
+        compare=compare,
+        used_since=uses.used_since,
+        opened=opened,
+    )
     throttle = Throttle(floor=times.floor, longest=times.auth)
     attempts = Attempts(verifier, throttle, uses, floor=times.floor, within=times.auth)
     auth_clients = Clients(peers, times.partial, auth_log)
@@ -75,12 +88,16 @@ async def serve(
     serials = itertools.count(1)
     finished = asyncio.Event()
     kept = asyncio.create_task(uses.keep(finished))
+    overseer = overseer or Overseer()
+    beating = asyncio.create_task(beat(overseer, (readers, *verifier.pools)))
     try:
         servers = [
             await _listen(auth, lambda: AuthClient(auth_clients, attempts, next(serials))),
             await _listen(policy, lambda: PolicyClient(policy_clients, gate, readers, times.policy)),
         ]
+        overseer.ready()
         await stop.wait()
+        overseer.stopping()
         for server in servers:
             server.close()
         await asyncio.gather(auth_clients.finish(times.finish), policy_clients.finish(times.finish))
@@ -88,6 +105,7 @@ async def serve(
         await asyncio.wait((kept,), timeout=times.finish)
     finally:
         kept.cancel()
+        beating.cancel()
         verifier.close()
         readers.shutdown(wait=False, cancel_futures=True)
 
@@ -95,16 +113,3 @@ async def serve(
 async def _listen(listener: socket.socket, client: Callable[[], Client]) -> asyncio.Server:
     # Not create_unix_server: from Python 3.13 on it removes the path, which belongs to whoever listens for us.
     return await asyncio.get_running_loop().create_server(client, sock=listener, backlog=BACKLOG)
-
-
-def _verifier(
-    store: LoginStore, readers: Executor, uses: Uses, workers: int, compare: Callable[[str, bytes], bool], times: Times
-) -> Verifier:
-    return Verifier(
-        store,
-        workers=workers,
-        pending_limit=workers * times.pending,
-        readers=readers,
-        compare=compare,
-        used_since=uses.used_since,
-    )

@@ -5,7 +5,8 @@ for at most `lifetime` seconds, is only that a password matched a hash: the memo
 login, stored hash and password together, so a new hash, another login or another password never finds it.
 
 An unknown login, a disabled one and a wrong password cost the same: one comparison each, never a remembered one. A login with
-two passwords costs two, and that of a directory an answer of it; `policy.attempts` hides the difference.
+two passwords costs two, an imported one what its hash does, and that of a directory an answer of it; `policy.attempts` hides
+the difference.
 """
 
 import asyncio
@@ -20,7 +21,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import TypeVar
 
-from policy.login import GENERATED, NAME, Login
+from policy import metrics
+from policy.login import GENERATED, NAME, Login, Password
 from policy.password import UNKNOWN_LOGIN_HASH
 from policy.password import verify as verify_hash
 from policy.stores import LoginStore, StoreUnavailable
@@ -101,7 +103,8 @@ class Verifier:
 
     Argon2 lets other threads run, so `workers` comparisons run at once, each in about 19 MiB. The store is read on
     `readers`, the loop's own executor by default. `compare` tells whether a password matches a stored hash, `used_since`
-    whether a password of a login was used after a time; it may block, and raise StoreUnavailable.
+    whether a password of a login was used after a time; it may block, and raise StoreUnavailable. `opened` is told which
+    password has opened a login by a comparison, and as what it was typed; it may not wait.
     """
 
     def __init__(
@@ -113,17 +116,23 @@ class Verifier:
         readers: Executor | None = None,
         compare: Callable[[str, bytes], bool] = verify_hash,
         used_since: Callable[[str, int, int], bool] = lambda login, password, moment: False,
+        opened: Callable[[Login, Password, bytes], None] = lambda login, password, typed: None,
         clock: Callable[[], float] = time.monotonic,
         lifetime: float = LIFETIME,
         capacity: int = CAPACITY,
     ) -> None:
         self._store = store
         self._readers = readers
-        self._compare, self._used_since = compare, used_since
+        self._compare, self._used_since, self._opened = compare, used_since, opened
         self._matches = Matches(lifetime=lifetime, capacity=capacity, clock=clock)
         self._pending = threading.BoundedSemaphore(pending_limit)
         self._workers = ThreadPoolExecutor(max_workers=workers, thread_name_prefix="argon2")
         self._binders = ThreadPoolExecutor(max_workers=BINDERS, thread_name_prefix="directory")
+
+    @property
+    def pools(self) -> tuple[Executor, ...]:
+        """The threads that compare, and those that wait for a directory."""
+        return self._workers, self._binders
 
     async def verify(self, name: str, password: bytes, address: str = "") -> Opened | Refusal:
         """What `find` and `compare` come to together."""
@@ -152,6 +161,8 @@ class Verifier:
         keys = [self._matches.key(name, each, password) for each in hashes]
         place = None if barrier else next((place for place, key in enumerate(keys) if key in self._matches), None)
         remembered = place is not None
+        if login is not None:
+            (metrics.hit if remembered else metrics.miss).inc()
         if place is None:
             place = await self._run(self._workers, self._matching, hashes, password)
         if login is None or place is None or place >= len(passwords):
@@ -162,6 +173,7 @@ class Verifier:
             return Refusal.ROTATED
         if not remembered:
             self._matches.add(keys[place])
+            self._opened(login, passwords[place], password)
         return Opened(login=login.name, password=passwords[place].number)
 
     def close(self) -> None:
@@ -209,10 +221,14 @@ class Verifier:
             raise Overloaded("closing") from error
         # Also when the caller has gone: the thread works on, and its place is taken until it ends.
         future.add_done_callback(lambda _: self._pending.release())
+        began = time.monotonic()
         try:
             return await asyncio.wrap_future(future)
         except ValueError as error:
             raise StoreUnavailable(str(error)) from error
+        finally:
+            by = "hash" if threads is self._workers else "directory"
+            metrics.comparison_seconds.labels(by).observe(time.monotonic() - began)
 
 
 def _barrier(login: Login, address: str, now: int) -> Refusal | None:

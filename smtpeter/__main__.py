@@ -14,7 +14,10 @@ from policy.stores import Conflict, NotFound, StoreUnavailable
 from smtpeter.cli import app
 from smtpeter.errors import UserError
 
-COMMANDS = ("up", "check", "preview", "demo", "account", "login", "domain", "keys", "trace", "journal", "link")
+COMMANDS = (
+    *("up", "prepare", "check", "preview", "demo", "account", "login", "domain", "keys", "trace", "journal", "link"),
+    *("backup", "restore"),
+)
 PROCESSES = ("auth", "milter", "web", "capture")  # started by `up`; help does not show them
 WITH_VALUE = ("--settings", "--data")
 USER_ERRORS = (UserError, NotFound, Conflict, StoreUnavailable, InvalidOption, InvalidLimit, InvalidKey)

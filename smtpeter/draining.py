@@ -3,13 +3,18 @@
 import logging
 import signal
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
-from journal.drain import DAMAGED, LONGEST_PAUSE, REFUSED, Drain
+from journal.drain import BATCH, DAMAGED, LONGEST_PAUSE, REFUSED, Drain
+from journal.images import ImageStore
 from journal.migrate import migrate
+from journal.sharing import SharingThread
 from journal.store import JournalStore
+from policy.overseer import Overseer
 from policy.stores import StoreUnavailable
+from policy.stores.engine import database_file
 
 DAY = 86_400.0  # seconds
 LAST_TURNS = 5.0  # seconds; what is not drained by then is there at the next start
@@ -61,26 +66,51 @@ def _remove_aside(folder: Path, before: float) -> int:
     return removed
 
 
-def serve(folder: Path, url: str, retention: int) -> None:
-    """Drains the spool in `folder` until SIGTERM or SIGINT; `retention` is in seconds, 0 keeps everything."""
+def serve(
+    folder: Path,
+    url: str,
+    retention: int,
+    images: ImageStore,
+    begun: Callable[[Drain], None] = lambda drain: None,
+    overseer: Overseer | None = None,
+) -> None:
+    """Drains the spool in `folder` until SIGTERM or SIGINT; `retention` is in seconds, 0 keeps everything.
+
+    `begun` is called once before the first turn, with the signals blocked, so that it may start threads. `overseer` is told
+    how it goes: to wait for a database that is away is all right.
+
+    Where the database is a server, other hosts may have it too: then they also get the hosted images of this one.
+    """
     # They are waited for, not handled: nothing is interrupted between a commit and what follows from it.
     signal.pthread_sigmask(signal.SIG_BLOCK, STOP)
     store = JournalStore(url)
     drain, pruning = Drain(folder, store), Pruning(store, folder, retention)
+    begun(drain)
+    overseer = overseer or Overseer()
+    overseer.ready()
+    sharing = None if database_file(url) else SharingThread(images, url)
     ready, complained = False, False
     while True:
+        overseer.alive()
         if not ready:
             ready = _make_schema(url, silent=complained)
             complained = True
+            if ready and sharing is not None:
+                sharing.start()
         pause = LONGEST_PAUSE
         if ready:
-            drain.turn()
+            count = drain.turn()
+            if sharing is not None:
+                sharing.behind = count >= BATCH
             pause = 0.0 if pruning.step(time.time(), time.monotonic()) else drain.pause
         if signal.sigtimedwait(STOP, pause) is not None:
             break
+    overseer.stopping()
     limit = time.monotonic() + LAST_TURNS
     while ready and drain.turn() and time.monotonic() < limit:
         pass
+    if sharing is not None:
+        sharing.close(LAST_TURNS)
     store.close()
 
 

@@ -19,14 +19,16 @@ def write_new(path: Path, content: bytes, mode: int = 0o600) -> None:
 def replace(path: Path, content: bytes, mode: int = 0o600) -> None:
     """Writes a file that readers find whole, before or after, and waits until it is on disk.
 
-    The file that was there hands on its owner and mode; `mode` is for a new one. One writer at a time.
+    The file that was there hands on its mode, and its owner where this process may give files away; `mode` is for a new one. One
+    writer at a time.
     """
     draft = path.with_name(f".{path.name}.new")
     draft.unlink(missing_ok=True)
     write_new(draft, content, mode)
     with suppress(FileNotFoundError):
         found = path.stat()
-        os.chown(draft, found.st_uid, found.st_gid)
+        with suppress(PermissionError):
+            os.chown(draft, found.st_uid, found.st_gid)
         draft.chmod(found.st_mode & 0o777)
     draft.replace(path)
     descriptor = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)

@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import partial
 
+from policy.click_hosts import ClickHost, HostHealth, State
 from policy.dns_records import DMARC, SPF, SPF_NAME, Purpose, Record, Service, dmarc_text, domain_records, key_records, key_target
 from policy.domains import SenderDomain, SigningKey
 from policy.organisation import organisational_domain
@@ -56,6 +57,22 @@ def inspect_keys(names: NameServer, keys: Iterable[SigningKey], service: Service
     by_name = {key.record_name: key for key in keys}
     for record in key_records(by_name.values(), service.domain):
         yield _finding(record.name, record.type, True, partial(_key, names, record, by_name.get(record.name), service))
+
+
+def inspect_click_host(domain: SenderDomain, own: ClickHost, found: Iterable[HostHealth], *, checked: bool) -> Iterator[Finding]:
+    """What `domain probe` has found at the click host of a domain, or at the service's `own`; nothing where it never looked and
+    it need not (`checked`, the setting).
+    """
+    place = ClickHost(host=domain.clicks, https=domain.https) if domain.clicks else own
+    health = next((health for health in found if health.place == place), None)
+    kind = "HTTPS" if place.https else "HTTP"
+    if health is not None:
+        status = OK if health.state is State.OK else ERROR
+        required = checked and health.state is not State.WARNING
+        yield Finding(name=place.host, type=kind, required=required, status=status, advice=health.reason)
+    elif checked:
+        advice = f"nobody has looked yet, so no links lead there; `smtpeter domain probe {domain.name}` does"
+        yield Finding(name=place.host, type=kind, required=True, status=UNKNOWN, advice=advice)
 
 
 def _finding(name: str, kind: str, required: bool, judge: Callable[[], Judgement]) -> Finding:

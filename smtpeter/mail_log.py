@@ -1,15 +1,20 @@
 """What Postfix's own log says of deliveries: one line for each attempt at each recipient (smtp(8), bounce(8), qmgr(8)).
 
-The log has local times without a year; the year is the first in which the line is not older than the message.
+The log has local times without a year; the year is the first in which the line is not older than the message. Older logs lie
+beside it under names that `postfix logrotate` or logrotate(8) gives them.
 """
 
+import gzip
 import re
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from pathlib import Path
 
 EARLIER = timedelta(hours=26)  # a clock that was set back, or local time that was
 
+_ROTATED = re.compile(r"(?:[.-]\d+(?:-\d+)?)?(?:\.gz)?")  # what follows the name of the log
 _ADDRESS = r"(?:[^>]|>(?!, ))*"  # a quoted local part may have a bracket (RFC 5321 4.1.2)
 # The time as postlogd(8) writes it, or as syslog daemons do that write RFC 3339.
 _LINE = re.compile(
@@ -34,6 +39,24 @@ class Delivery:
     dsn: str
     status: str
     text: str
+
+
+def log_lines(log: Path, since: int) -> Iterator[str]:
+    """The lines of a log and of older ones beside it that may be from after `since` (UTC, since 1970), oldest first.
+
+    Raises OSError where the log cannot be read.
+    """
+    log.open("rb").close()  # also where there are older ones
+    found = []
+    for path in log.parent.iterdir():
+        if path.name.startswith(log.name) and _ROTATED.fullmatch(path.name, len(log.name)):
+            with suppress(FileNotFoundError):  # renamed meanwhile
+                changed = path.stat().st_mtime
+                found += [(changed, path)] if changed >= since else []
+    for _, path in sorted(found):
+        with suppress(FileNotFoundError), gzip.open(path, "rb") if path.suffix == ".gz" else path.open("rb") as lines:
+            for line in lines:
+                yield line.decode("utf-8", "replace")
 
 
 def deliveries(lines: Iterable[str], since: Mapping[str, int]) -> Iterator[Delivery]:

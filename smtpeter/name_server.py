@@ -48,6 +48,10 @@ class NameServer:
         """Whether a name leads to an address, in whatever way."""
         return bool(self._ask(name, "A") or self._ask(name, "AAAA"))
 
+    def addresses(self, name: str) -> list[str]:
+        """The addresses that a name leads to, in whatever way; those of IPv4 first."""
+        return [*(record.address for record in self._ask(name, "A")), *(record.address for record in self._ask(name, "AAAA"))]
+
     def mail_hosts(self, name: str) -> list[str]:
         """The hosts of the MX records at a name."""
         return [_plain(record.exchange) for record in self._ask(name, "MX")]

@@ -27,6 +27,14 @@ def utc(seconds: int) -> str:
     return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%d %H:%M:%S")
 
 
+def octets(count: int) -> str:
+    """A size for the reader, to three digits."""
+    for unit, size in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
+        if count >= size:
+            return f"{count / size:.3g} {unit}"
+    return f"{count} octets"
+
+
 def print_json(value: Any) -> None:
     """Prints a value as indented JSON."""
     text = json.dumps(value, indent=2, ensure_ascii=False)

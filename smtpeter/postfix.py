@@ -60,7 +60,8 @@ class Instance:
     `source` holds the files of postfix/. `listen` are the addresses of the listeners; 0.0.0.0 and :: stand for all.
     `run` is where the sockets auth, policy and milter are. `nexthop` is who gets all mail, as Postfix writes it
     ("[127.0.0.1]:2525"); empty for direct delivery. `internal` is the port of the listener for copies, 0 for any free one,
-    chosen by `prepare`. `extra` are further parameters of main.cf.
+    chosen by `prepare`. `canary` is the domain of the canary's recipient, "" for the default. `extra` are further parameters of
+    main.cf.
     """
 
     directory: Path
@@ -73,6 +74,7 @@ class Instance:
     key: Path
     nexthop: str = ""
     internal: int = 0
+    canary: str = ""
     extra: Mapping[str, str] = field(default_factory=dict)
 
     @property
@@ -138,21 +140,13 @@ class Instance:
             "smtpeter_run": str(self.run),
             "smtpeter_certificate": str(self.certificate),
             "smtpeter_key": str(self.key),
+            **({"smtpeter_canary_domain": self.canary} if self.canary else {}),
             **self.extra,
         }
 
     def check(self) -> tuple[str, ...]:
         """What Postfix itself finds wrong with the prepared instance; empty when all is well. About 0.3 s."""
-        found = []
-        for command in (("postconf", "-n"), ("postconf", "-M"), ("postfix", "check")):
-            program, *arguments = command
-            done = subprocess.run(
-                (_found(program), "-c", str(self.config), *arguments), capture_output=True, text=True, check=False
-            )
-            found += done.stderr.splitlines()
-            if done.returncode and not done.stderr:
-                found.append(f"{program} ended with status {done.returncode}; {self.log} says why")
-        return tuple(line.strip() for line in found if line.strip())
+        return complaints(self.config, self.log)
 
     def command(self) -> tuple[str, ...]:
         """The program and arguments of master(8), which stays in the foreground and ends its processes on SIGTERM.
@@ -209,6 +203,27 @@ class Instance:
         _directory(lib, "postfix", "", 0o700)
         for name, (owner, group, mode) in _QUEUE.items():
             _directory(self.queue / name, owner, group, mode)
+
+
+def complaints(config: Path, log: Path) -> tuple[str, ...]:
+    """What Postfix itself finds wrong with the files in `config`; empty when all is well. It may say more in its `log`."""
+    found = []
+    for name, *arguments in (("postconf", "-n"), ("postconf", "-M"), ("postfix", "check")):
+        done = program(name, "-c", str(config), *arguments)
+        found += done.stderr.splitlines()
+        if done.returncode and not done.stderr:
+            found.append(f"{name} ended with status {done.returncode}; {log} says why")
+    return tuple(dict.fromkeys(line.strip() for line in found if line.strip()))
+
+
+def program(name: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """What came of a command of Postfix. Raises UserError when Postfix is not installed."""
+    return subprocess.run((_found(name), *arguments), capture_output=True, text=True, check=False)
+
+
+def ask(*arguments: str) -> str:
+    """What postconf(1) says. Raises UserError with what it complains of when it fails."""
+    return _run(_postconf(), *arguments)
 
 
 def _greet(connection: socket.socket) -> None:

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Mapping
 
+from policy.click_hosts import ClickHost
 from policy.dns_records import Record, Service
 from policy.domains import SenderDomain, SigningKey, normalise_domain
 from policy.stores import AdminStore
@@ -20,6 +21,11 @@ def service_of(settings: Settings) -> Service:
         submission=submission,
         submissions=submissions,
     )
+
+
+def own_click_host(settings: Settings) -> ClickHost:
+    """Where tracked links of mail lead that has no click host of its own."""
+    return ClickHost(host=settings.click_host.lower(), https=settings.web.https)
 
 
 def find_domain(store: AdminStore, name: str) -> SenderDomain:

@@ -79,6 +79,10 @@ class Web(Section):
     """Addresses or networks whose X-Forwarded-For and X-Forwarded-Proto are believed."""
     checked: bool = False
     """Whether only click hosts are used whose DNS and certificate were found in order; mail with others goes out untracked."""
+    addresses: tuple[IPvAnyNetwork, ...] = ()
+    """Addresses or networks that click hosts are to lead to; none = the addresses of `host`."""
+    ca: Path | None = None
+    """PEM file of authorities whose certificates are good for click hosts, besides the system's: for a network of one's own."""
 
 
 class Journal(Section):

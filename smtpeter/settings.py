@@ -114,9 +114,54 @@ class Settings(Section):
         return self.data / "images"
 
     @property
+    def web_folder(self) -> Path:
+        """The folder of what processes find out that others tell of, who read no database: the web process, the metrics."""
+        return self.data / "web"
+
+    @property
+    def fetched(self) -> Path:
+        """The folder of hosted images that other hosts have brought; it may be emptied."""
+        return self.web_folder / "images"
+
+    @property
     def click_host(self) -> str:
         """The click host of mail that has none of its own."""
         return self.web.host or f"clicks.{self.hostname}"
+
+    @property
+    def click_hosts_file(self) -> Path:
+        """What was found at the click hosts, for those who do not read the policy database."""
+        return self.web_folder / "click-hosts.json"
+
+    @property
+    def disabled_links_file(self) -> Path:
+        """The destinations that nobody is sent to, for a start without the database."""
+        return self.web_folder / "disabled-links.json"
+
+    @property
+    def postfix_config(self) -> Path:
+        """The folder of the main.cf in use: that of the settings, else of the private Postfix."""
+        return self.postfix.config or self.data / "postfix" / "etc"
+
+    @property
+    def backup_file(self) -> Path:
+        """When the last backup was made."""
+        return self.web_folder / "backup.json"
+
+    @property
+    def canary_file(self) -> Path:
+        """What the last canary found."""
+        return self.web_folder / "canary.json"
+
+    @property
+    def canary_sender(self) -> str:
+        """From and MAIL FROM of the canary."""
+        return self.canary.sender or f"canary@{self.service_domain}"
+
+    @property
+    def canary_recipient(self) -> str:
+        """Where the canary goes."""
+        return self.canary.recipient or f"canary@canary.{self.hostname}"
 
     @property
     def run(self) -> Path:
@@ -176,6 +221,7 @@ def load(path: Path | None, data: Path | None = None) -> Settings:
             "database_password_file": _secret(base, settings.database_password_file),
             "tls": Tls(certificate=_under(base, tls.certificate), key=_under(base, tls.key)),
             "relay": Relay(host=relay.host, capture=_under(base, relay.capture)),
+            "web": settings.web.model_copy(update={"ca": _under(base, settings.web.ca)}),
             "keys": settings.keys.model_copy(update={"zone": _under(base, settings.keys.zone)}),
             "directory": directory.model_copy(
                 update={
@@ -198,7 +244,8 @@ def _credential(name: str) -> Path | None:
     """The file of that name among those that the service manager has handed to this process (systemd.exec(5), Credentials)."""
     folder = os.environ.get("CREDENTIALS_DIRECTORY")
     path = Path(folder, name) if folder else None
-    return path if path is not None and path.exists() else None
+    # A unit names each secret there may be, with a blank line in the place of one that is not (SetCredential=).
+    return path if path is not None and path.exists() and path.read_bytes().strip() else None
 
 
 def _secret(base: Path, path: Path | None) -> Path | None:

@@ -76,6 +76,7 @@ def make_senders(settings: Settings, store: LoginStore) -> Senders:
         https=settings.web.https,
         only_published=settings.keys.only_published,
         require_sender_domain=settings.require_sender_domain,
+        checked=settings.web.checked,
     )
 
 

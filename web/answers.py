@@ -53,6 +53,11 @@ def unchanged(name: str) -> Answer:
     return Answer(b"HTTP/1.1 304 Not Modified\r\n" + _FOREVER + _etag_field(name) + _COMMON)
 
 
+def text(content: bytes) -> Answer:
+    """200 with a line of text, for a program."""
+    return _answer(b"200 OK", content, _TEXT, _NO_STORE)
+
+
 def etag(name: str) -> str:
     """The entity tag of a hosted image (RFC 9110 8.8.3)."""
     return f'"{name.partition(".")[0]}"'
@@ -73,6 +78,7 @@ _REDIRECT = _answer(b"302 Found", b"", b"location: %b\r\n", _NO_STORE).head
 _PIXEL = bytes.fromhex("47494638396101000100800000000000ffffff21f90401000000002c00000000010001000002024401003b")
 
 PIXEL = _answer(b"200 OK", _PIXEL, b"content-type: image/gif\r\n", _NO_STORE, _SANDBOX)
+YES = _answer(b"200 OK", b"yes\n", _TEXT, _NO_STORE)
 ROBOTS = _answer(b"200 OK", b"User-agent: *\nDisallow: /\n", _TEXT, b"cache-control: max-age=86400\r\n")
 NOT_FOUND = _answer(b"404 Not Found", b"There is nothing here.\n", _TEXT, _NO_STORE)
 GONE = _answer(b"410 Gone", b"This link has been disabled.\n", _TEXT, _NO_STORE)

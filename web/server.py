@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 import uvicorn
 
+from policy.overseer import Overseer
 from web.connection import Connection, Prompt
 
 SWEEP_SECONDS = 1.0
@@ -25,8 +26,13 @@ class Limits:
     backlog: int = 2048
 
 
-async def serve(app: Prompt, listener: socket.socket, stop: asyncio.Event, limits: Limits = Limits()) -> None:
-    """Serves `app` until `stop` is set, then answers what is in hand and returns. The socket is closed at the end."""
+async def serve(
+    app: Prompt, listener: socket.socket, stop: asyncio.Event, limits: Limits = Limits(), overseer: Overseer | None = None
+) -> None:
+    """Serves `app` until `stop` is set, then answers what is in hand and returns. The socket is closed at the end.
+
+    `overseer` is told how it goes.
+    """
     # Its warnings are about requests that it refuses: a stranger could fill the log with them.
     logging.getLogger("uvicorn.error").setLevel(logging.ERROR)
     config = uvicorn.Config(
@@ -44,8 +50,10 @@ async def serve(app: Prompt, listener: socket.socket, stop: asyncio.Event, limit
         timeout_keep_alive=limits.idle,
         timeout_graceful_shutdown=limits.finish,
     )
-    server = _Server(config)
-    helpers = asyncio.create_task(_sweep(server)), asyncio.create_task(_end(server, stop))
+    overseer = overseer or Overseer()
+    server = _Server(config, overseer)
+    tasks = (_sweep(server), _end(server, stop), _tell(stop, overseer))
+    helpers = [asyncio.create_task(task) for task in tasks]
     try:
         await server.serve([listener])
     finally:
@@ -57,6 +65,15 @@ async def serve(app: Prompt, listener: socket.socket, stop: asyncio.Event, limit
 
 class _Server(uvicorn.Server):
     """Leaves the signals to whoever runs the process, who has more to end than this."""
+
+    def __init__(self, config: uvicorn.Config, overseer: Overseer) -> None:
+        super().__init__(config)
+        self._overseer = overseer
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        if self.started:
+            self._overseer.ready()
 
     def capture_signals(self) -> AbstractContextManager[None]:  # type: ignore[override]  # theirs is a generator
         return nullcontext()
@@ -70,6 +87,14 @@ async def _sweep(server: uvicorn.Server) -> None:
         for connection in list(server.server_state.connections):
             if isinstance(connection, Connection):
                 connection.expire(now)
+
+
+async def _tell(stop: asyncio.Event, overseer: Overseer) -> None:
+    while not stop.is_set():
+        overseer.alive()
+        with suppress(TimeoutError):
+            await asyncio.wait_for(stop.wait(), SWEEP_SECONDS)
+    overseer.stopping()
 
 
 async def _end(server: uvicorn.Server, stop: asyncio.Event) -> None:

@@ -10,16 +10,17 @@ visitor comes from. Our own URL is no referrer, because nothing is ever shown at
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Container, Mapping
 from typing import Any, Protocol
 
 from journal import links
 from journal.links import Visit
 from journal.records import VisitKind, VisitRecord
 from journal.seal import Ring
-from web import answers
+from web import answers, ask, proof
 from web.addresses import Addresses
 from web.answers import Answer, Message
+from web.elsewhere import Unreachable
 from web.fields import FieldReader, Fields
 
 LONGEST = 8192  # octets of path and query
@@ -41,6 +42,13 @@ class Images(Protocol):
         """The picture of that name, or None where there is none."""
 
 
+class Elsewhere(Protocol):
+    """What is asked of web.elsewhere.Elsewhere."""
+
+    async def read(self, name: str) -> bytes | None:
+        """The picture of that name that another host has, or None where none has it. Raises Unreachable."""
+
+
 class Disabled(Protocol):
     """What is asked of web.disabled.DisabledLinks."""
 
@@ -48,7 +56,10 @@ class Disabled(Protocol):
 
 
 class Tracking:
-    """The ASGI application. `ring` gives the keys, `record` takes a visit; neither may block."""
+    """The ASGI application. `ring` gives the keys, `record` takes a visit; neither may block.
+
+    `certificates` are the hosts that the web server in front may fetch a certificate for.
+    """
 
     def __init__(
         self,
@@ -58,12 +69,16 @@ class Tracking:
         disabled: Disabled,
         images: Images,
         addresses: Addresses,
+        elsewhere: Elsewhere | None = None,
+        certificates: Container[str] = (),
         now: Callable[[], float] = time.time,
     ) -> None:
         self._ring = ring
         self._record = record
         self._disabled = disabled
         self._images = images
+        self._elsewhere = elsewhere
+        self._certificates = certificates
         self._addresses = addresses
         self._now = now
         self._fields = FieldReader()
@@ -117,7 +132,18 @@ class Tracking:
             return answers.PIXEL
         if links.read_hosted(self._ring(), path) is not None:
             return None
+        if path == proof.PATH:
+            proven = proof.proof(self._ring(), fields.host, scope["query_string"])
+            return answers.NOT_FOUND if proven is None else answers.text(proven)
+        if path == ask.PATH:
+            return self._may_be_fetched(scope, fields)
         return answers.ROBOTS if path == b"/robots.txt" else answers.NOT_FOUND
+
+    def _may_be_fetched(self, scope: Scope, fields: Fields) -> Answer:
+        """Whether the web server in front may fetch a certificate."""
+        peer = scope["client"][0] if scope["client"] else ""
+        direct = ask.is_direct(peer, fields.host, scope["headers"])
+        return answers.YES if direct and ask.asked(scope["query_string"]) in self._certificates else answers.NOT_FOUND
 
     async def _picture(self, scope: Scope) -> Answer:
         try:
@@ -131,6 +157,10 @@ class Tracking:
             if keep and answers.etag(hosted.name) in fields.if_none_match:
                 return answers.unchanged(hosted.name)
             octets = await asyncio.to_thread(self._images.read, hosted.name)
+            if octets is None and self._elsewhere is not None:
+                octets = await self._elsewhere.read(hosted.name)
+        except Unreachable:
+            return answers.TROUBLE  # it may be there; nobody is to remember that it is not
         except Exception:  # noqa: BLE001  # as above
             _log.exception("a picture could not be shown")
             return answers.TROUBLE

@@ -18,6 +18,7 @@ from itertools import islice
 from typing import Protocol
 
 from journal.records import Record, VisitRecord
+from web import metrics
 
 ROOM = 100_000  # visits that wait for a disk with space: about 100 MB of memory, many times that if all have long URLs
 AT_ONCE = 500  # visits in one write, so that a backlog does not stop the answers: about 3 ms
@@ -71,7 +72,9 @@ class Visits:
         if len(self._waiting) >= self._room:
             self._waiting.popleft()
             self.lost += 1
+            metrics.lost.inc()
         self._waiting.append(visit)
+        metrics.visited(visit)
         if self._due is None:
             self._due = self._loop.call_later(WRITE_SECONDS, self._write)
 
@@ -91,6 +94,7 @@ class Visits:
             self._complain(error)
         self._thread.shutdown()
         self.lost += len(self._waiting)
+        metrics.lost.inc(len(self._waiting))
         if self.lost > self._told:
             _log.error("%d visits could not be written and are lost", self._untold())
 

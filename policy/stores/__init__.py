@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import Protocol
 
 from policy.account import Account
+from policy.click_hosts import HostHealth
 from policy.domains import SenderDomain, SigningKey
 from policy.login import Login
 
@@ -55,6 +56,9 @@ class LoginStore(Logins, Protocol):
     def domains(self, account: str | None = None) -> tuple[SenderDomain, ...]:
         """All sender domains, or those of one account, by name."""
 
+    def click_hosts(self, hosts: frozenset[str] | None = None) -> tuple[HostHealth, ...]:
+        """The state of all click hosts that were looked at, or of those with one of these names, in the order of their names."""
+
 
 LAG = 5  # seconds
 
@@ -101,6 +105,12 @@ class AdminStore(LoginStore, LoginAdmin, Protocol):
 
     def remove_domain(self, name: str) -> None:
         """Removes a sender domain and the keys that sign its mail (Rule.DOMAIN)."""
+
+    def change_click_hosts(self, change: Callable[[tuple[HostHealth, ...]], tuple[HostHealth, ...]]) -> tuple[HostHealth, ...]:
+        """Changes the state of all click hosts to what `change` makes of it, all or nothing; returns that.
+
+        Nothing is written where nothing changes.
+        """
 
     def close(self) -> None:
         """Gives up what the calling thread holds."""

@@ -4,6 +4,7 @@ import time
 from collections.abc import Callable
 
 from policy.account import Account
+from policy.click_hosts import HostHealth
 from policy.domains import SenderDomain, SigningKey
 from policy.login import Login
 from policy.stores import LAG, Conflict, LoginAdmin, NotFound
@@ -74,6 +75,10 @@ class Combined:
         """See LoginStore."""
         return self._local.domains(account)
 
+    def click_hosts(self, hosts: frozenset[str] | None = None) -> tuple[HostHealth, ...]:
+        """See LoginStore."""
+        return self._local.click_hosts(hosts)
+
     def accounts(self) -> tuple[Account, ...]:
         """See AdminStore."""
         return self._local.accounts()
@@ -101,6 +106,10 @@ class Combined:
     def remove_domain(self, name: str) -> None:
         """See AdminStore."""
         self._local.remove_domain(name)
+
+    def change_click_hosts(self, change: Callable[[tuple[HostHealth, ...]], tuple[HostHealth, ...]]) -> tuple[HostHealth, ...]:
+        """See AdminStore."""
+        return self._local.change_click_hosts(change)
 
     def close(self) -> None:
         """Gives up the calling thread's connection to the database; a directory's connections are everybody's."""

@@ -13,6 +13,13 @@ from policy.stores import StoreUnavailable
 
 BUSY_MILLISECONDS = 1500  # how long SQLite waits for a writer; below the 2 s in which a client must have an answer
 PASSWORD_FILE = "password_file"  # noqa: S105  # a parameter of our own, in the query of a URL
+# The same for the server, about this host: without them it keeps the locks and connections of one without power for hours.
+_WATCHED = {
+    "tcp_keepalives_idle": "30",
+    "tcp_keepalives_interval": "10",
+    "tcp_keepalives_count": "3",
+    "tcp_user_timeout": "60000",
+}
 # Parameters of libpq, where the URL does not say otherwise: a host that went away is no reason to wait for ever.
 _POSTGRESQL = {"connect_timeout": "5", "tcp_user_timeout": "10000"}  # seconds, milliseconds
 
@@ -32,6 +39,7 @@ def connect_engine(url: str, *, pooled: bool = False) -> sa.Engine:
     query = {**_POSTGRESQL, **parsed.query}
     file = query.pop(PASSWORD_FILE, None)
     engine = sa.create_engine(parsed.set(query=query), **options)
+    sa.event.listen(engine, "connect", _have_this_host_watched)
     if file is not None:
         sa.event.listen(engine, "do_connect", partial(_add_password, Path(str(file))))
     return engine
@@ -64,6 +72,12 @@ def database_file(url: str) -> Path | None:
     """The file of an SQLite database. Raises StoreUnavailable like `database_url`."""
     parsed = database_url(url)
     return Path(str(parsed.database)) if parsed.get_backend_name() == "sqlite" else None
+
+
+def _have_this_host_watched(connection: Any, _record: object) -> None:
+    connection.autocommit = True  # no transaction is begun
+    connection.execute("SELECT " + ", ".join(f"set_config('{name}', '{value}', false)" for name, value in _WATCHED.items()))
+    connection.autocommit = False
 
 
 def _prepare_sqlite(connection: Any, _record: object) -> None:

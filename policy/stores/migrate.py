@@ -1,4 +1,9 @@
-"""Brings the schema of a database to the version of this release (Alembic): that of the policy database, or another room's."""
+"""Brings the schema of a database to the version of this release (Alembic): that of the policy database, or another room's.
+
+Versions are numbers of four digits. Within a thousand a schema only grows, so a release works with any later one of the same
+thousand and leaves it as it is: the application can go back to the release before without the schema. What an older release
+could not work with begins the next thousand.
+"""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,11 +13,13 @@ from alembic import command, context
 from alembic.config import Config
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
+from alembic.util import CommandError
 from sqlalchemy.exc import SQLAlchemyError
 
 from policy.stores import StoreUnavailable
 from policy.stores.engine import cause, connect_engine, database_file, database_url
 
+THOUSAND = 1_000
 MIGRATIONS = Path(__file__).parent / "migrations"
 _ONE_AT_A_TIME = 0x736D7470  # any number that is ours: a lock of PostgreSQL that nodes hold while they migrate
 
@@ -44,10 +51,24 @@ def wanted_version(schema: Schema = POLICY) -> str:
     return str(ScriptDirectory.from_config(schema.config()).get_current_head())
 
 
-def migrate(url: str, schema: Schema = POLICY) -> None:
-    """Creates the database file where there is none (SQLite, mode 0600) and brings its schema to `wanted_version`.
+def works_with(found: str | None, wanted: str) -> bool:
+    """Whether a release that wants one version works with a database at another: the same, or a later one of its thousand."""
+    if found is None or not found.isdecimal():
+        return False
+    return int(found) >= int(wanted) and int(found) // THOUSAND == int(wanted) // THOUSAND
 
-    All of it happens in one transaction. Raises StoreUnavailable where the database cannot be opened or changed.
+
+def is_newer(found: str | None, wanted: str) -> bool:
+    """Whether a version is one that this release cannot know: a later one, or none of ours."""
+    return found is not None and (not found.isdecimal() or int(found) > int(wanted))
+
+
+def migrate(url: str, schema: Schema = POLICY) -> None:
+    """Creates the database file where there is none (SQLite, mode 0600) and brings its schema to `wanted_version`, unless it
+    is at a later one that this release works with.
+
+    All of it happens in one transaction. Raises StoreUnavailable where the database cannot be opened or changed, or is at a
+    later version that this release does not work with.
     """
     parsed, file = database_url(url), database_file(url)
     try:
@@ -60,7 +81,7 @@ def migrate(url: str, schema: Schema = POLICY) -> None:
             config = schema.config()
             config.attributes["connection"] = connection
             command.upgrade(config, "head")
-    except (SQLAlchemyError, OSError) as error:
+    except (SQLAlchemyError, OSError, CommandError) as error:
         raise StoreUnavailable(f"{cause(error)} ({parsed.render_as_string()})") from error
 
 
@@ -75,7 +96,7 @@ def run() -> None:
         connection.exec_driver_sql("BEGIN IMMEDIATE")
         context.configure(connection=connection, version_table=version_table, transactional_ddl=False)
         try:
-            context.run_migrations()
+            _run_unless_newer()
         except BaseException:
             connection.exec_driver_sql("ROLLBACK")
             raise
@@ -85,7 +106,16 @@ def run() -> None:
     with context.begin_transaction():
         if connection.dialect.name == "postgresql":
             connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({_ONE_AT_A_TIME})")
+        _run_unless_newer()
+
+
+def _run_unless_newer() -> None:
+    """Asked while nobody else migrates: a node of the next release may have done so a moment ago."""
+    found, wanted = context.get_context().get_current_revision(), str(context.get_head_revision())
+    if not is_newer(found, wanted):
         context.run_migrations()
+    elif not works_with(found, wanted):
+        raise CommandError(f"it is at schema {found} of a later release, and this release works with {wanted}")
 
 
 def current_version(url: str, schema: Schema = POLICY) -> str | None:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Hashable
 from typing import Generic, NamedTuple, TypeVar
 
 from policy.account import Account
+from policy.click_hosts import HostHealth
 from policy.domains import SenderDomain, SigningKey
 from policy.login import Login
 from policy.stores import AdminStore, StoreUnavailable
@@ -68,6 +69,7 @@ class Remembered:
         self._account = _Memory(store.account, keep, clock)
         self._signing_keys = _Memory(store.signing_keys, keep, clock)
         self._domains = _Memory(store.domains, keep, clock)
+        self._click_hosts = _Memory(store.click_hosts, keep, clock)
 
     def revision(self) -> object:
         """See LoginStore."""
@@ -92,6 +94,10 @@ class Remembered:
     def domains(self, account: str | None = None) -> tuple[SenderDomain, ...]:
         """See LoginStore."""
         return self._domains(account)
+
+    def click_hosts(self, hosts: frozenset[str] | None = None) -> tuple[HostHealth, ...]:
+        """See LoginStore."""
+        return self._click_hosts(hosts)
 
     def close(self) -> None:
         """Gives up what the calling thread holds."""

@@ -5,6 +5,7 @@ from dataclasses import fields
 from typing import Any
 
 from policy.account import Account, State
+from policy.click_hosts import HostHealth
 from policy.domains import Algorithm, Rule, SenderDomain, SigningKey
 from policy.limits import Limits
 from policy.login import Dialect, Login, Password
@@ -13,6 +14,7 @@ from policy.options import BY_NAME, Images, Options
 _LIMITS = tuple(field.name for field in fields(Limits))
 _DOMAIN = tuple(field.name for field in fields(SenderDomain))
 _KEY = tuple(field.name for field in fields(SigningKey))
+_HEALTH = tuple(field.name for field in fields(HostHealth))
 
 
 def account(row: Any) -> Account:
@@ -101,6 +103,16 @@ def signing_key(row: Any) -> SigningKey:
 def key_columns(value: SigningKey) -> dict[str, object]:
     """The row of a key."""
     return {name: getattr(value, name) for name in _KEY} | {"algorithm": value.algorithm.value, "rule": value.rule.value}
+
+
+def health(row: Any) -> HostHealth:
+    """The state of a click host in a row."""
+    return HostHealth(**{name: getattr(row, name) for name in _HEALTH})
+
+
+def health_columns(value: HostHealth) -> dict[str, object]:
+    """The row of a click host's state."""
+    return {name: getattr(value, name) for name in _HEALTH}
 
 
 def _limits(row: Any) -> Limits:

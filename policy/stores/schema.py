@@ -116,3 +116,15 @@ signing_keys = Table(
     Column("seen", BigInteger),
     Index("ix_signing_keys_account", "account"),
 )
+
+click_hosts = Table(
+    "click_hosts",
+    metadata,
+    Column("host", String(260), primary_key=True),  # a port may follow the name
+    Column("https", Boolean, primary_key=True),
+    Column("certificates", Boolean, nullable=False),
+    Column("links", Boolean, nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("failing", BigInteger),
+    Column("changed", BigInteger, nullable=False),
+)

@@ -7,7 +7,7 @@ the database as it then is, and none holds a lock between two messages.
 import os
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
@@ -16,14 +16,16 @@ import sqlalchemy as sa
 from sqlalchemy.exc import DBAPIError, IntegrityError, SQLAlchemyError
 
 from policy.account import Account
+from policy.click_hosts import HostHealth
 from policy.domains import Rule, SenderDomain, SigningKey
 from policy.login import Login
 from policy.stores import LAG, Conflict, NotFound, StoreUnavailable, rows
 from policy.stores.engine import cause, connect_engine, database_file
-from policy.stores.schema import accounts, domains, logins, passwords, signing_keys
+from policy.stores.schema import accounts, click_hosts, domains, logins, passwords, signing_keys
 
 RECENT = 100_000_000  # nanoseconds; many ticks of any kernel's clock
 _KEY_ORDER = (signing_keys.c.created, signing_keys.c.domain, signing_keys.c.selector)
+_AT_ONCE = 500  # names that one statement takes: databases limit its parameters
 
 
 class SqlStore:
@@ -98,6 +100,15 @@ class SqlStore:
             statement = statement.where(domains.c.account == account)
         return tuple(map(rows.domain, self._rows(statement)))
 
+    def click_hosts(self, hosts: frozenset[str] | None = None) -> tuple[HostHealth, ...]:
+        """See LoginStore."""
+        statement = sa.select(click_hosts)
+        if hosts is None:
+            return _ordered(map(rows.health, self._rows(statement)))
+        names = list(filter(_possible, hosts))
+        parts = (names[at : at + _AT_ONCE] for at in range(0, len(names), _AT_ONCE))
+        return _ordered(rows.health(row) for part in parts for row in self._rows(statement.where(click_hosts.c.host.in_(part))))
+
     # -- administering -------------------------------------------------------------------------------------------------
 
     def add_account(self, account: Account) -> None:
@@ -161,7 +172,7 @@ class SqlStore:
         """See AdminStore."""
         of_domain = signing_keys.c.domain == domain
         with self._writing("two keys have the same selector, or an account is not there") as connection:
-            self._lock_keys(connection, domain)
+            self._lock(connection, domain)
             found = connection.execute(sa.select(signing_keys).where(of_domain).order_by(*_KEY_ORDER))
             keys = change(tuple(map(rows.signing_key, found)))
             connection.execute(sa.delete(signing_keys).where(of_domain))
@@ -172,15 +183,32 @@ class SqlStore:
         """See AdminStore."""
         own = sa.and_(signing_keys.c.domain == name, signing_keys.c.rule == Rule.DOMAIN.value)
         with self._writing() as connection:
-            self._lock_keys(connection, name)
+            self._lock(connection, name)
             connection.execute(sa.delete(signing_keys).where(own))
             removed = connection.execute(sa.delete(domains).where(domains.c.name == name))
             self._require(removed.rowcount, "sender domain", name)
 
-    def _lock_keys(self, connection: sa.Connection, domain: str) -> None:
-        """One transaction at a time changes the keys of a domain; where it has none, there is no row to lock."""
+    def change_click_hosts(self, change: Callable[[tuple[HostHealth, ...]], tuple[HostHealth, ...]]) -> tuple[HostHealth, ...]:
+        """See AdminStore."""
+        with self._writing("a click host has two states") as connection:
+            self._lock(connection, "click hosts")
+            before = _ordered(map(rows.health, connection.execute(sa.select(click_hosts))))
+            after = _ordered(change(before))
+            kept = set(before) & set(after)
+            for health in before:
+                if health not in kept:
+                    connection.execute(
+                        sa.delete(click_hosts).where(click_hosts.c.host == health.host, click_hosts.c.https == health.https)
+                    )
+            for health in after:
+                if health not in kept:
+                    connection.execute(sa.insert(click_hosts).values(rows.health_columns(health)))
+        return after
+
+    def _lock(self, connection: sa.Connection, subject: str) -> None:
+        """One transaction at a time changes a subject, such as the keys of a domain; there may be no row to lock."""
         if not self._sqlite:
-            connection.execute(sa.select(sa.func.pg_advisory_xact_lock(sa.func.hashtext(domain))))
+            connection.execute(sa.select(sa.func.pg_advisory_xact_lock(sa.func.hashtext(subject))))
 
     def close(self) -> None:
         """Gives up the calling thread's connection."""
@@ -236,6 +264,10 @@ class SqlStore:
 def _possible(name: str) -> bool:
     """Whether anything can have that name: PostgreSQL keeps no NUL, and refuses to look for it."""
     return "\0" not in name
+
+
+def _ordered(found: Iterable[HostHealth]) -> tuple[HostHealth, ...]:
+    return tuple(sorted(found, key=lambda health: health.place))
 
 
 def _stamp(path: str) -> tuple[int, int, int]:

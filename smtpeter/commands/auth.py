@@ -8,13 +8,15 @@ import signal
 
 import typer
 
-from policy import server
+from policy import counting, server
 from policy.gate import Gate
+from policy.renewal import Renewal
 from policy.stores.uses import SqlUses
 from policy.uses import Uses
-from smtpeter import activation, wiring
+from smtpeter import activation, metrics, wiring
 from smtpeter.cli import settings_of
 from smtpeter.errors import UserError
+from smtpeter.notify import Notifier
 from smtpeter.process import MAIL_USER, start_log
 
 
@@ -22,7 +24,7 @@ def auth(context: typer.Context) -> None:
     """Serve the auth and the policy socket; both are inherited from whoever starts this (sd_listen_fds(3))."""
     start_log()
     settings = settings_of(context)
-    sockets = activation.inherited()
+    sockets, overseer = activation.inherited(), Notifier.inherited()
     missing = {"auth", "policy"} - sockets.keys()
     if missing:
         raise UserError(f"no socket named {' and '.join(sorted(missing))} was passed; `smtpeter up` starts this process")
@@ -34,6 +36,7 @@ def auth(context: typer.Context) -> None:
 
     store = wiring.make_store(settings)
     uses = Uses(SqlUses(settings.usage_url))
+    renewal = Renewal(store.change_login)
 
     async def main() -> None:
         stop = asyncio.Event()
@@ -54,6 +57,13 @@ def auth(context: typer.Context) -> None:
             peers=frozenset(peers),
             stop=stop,
             uses=uses,
+            opened=renewal.begin,
+            overseer=overseer,
         )
 
-    asyncio.run(main())
+    try:
+        counting.begin("auth")
+        metrics.follow_stores(settings)
+        asyncio.run(main())
+    finally:
+        renewal.close()

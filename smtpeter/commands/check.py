@@ -1,24 +1,31 @@
 """`smtpeter check`: is everything in place for mail to flow, and if not, what to do."""
 
+import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime, timedelta
+from typing import Annotated
 
 import typer
 from argon2 import extract_parameters
 from argon2.exceptions import InvalidHashError
 
+from journal.rings import Rings, differences, prints
 from policy.account import State
 from policy.domains import InvalidKey, read_private_key, unseal_private_key
 from policy.stores import StoreUnavailable
-from smtpeter import certificate, database, wiring
+from policy.stores.engine import database_file
+from smtpeter import certificate, database, host_postfix, wiring
 from smtpeter.cli import settings_of
 from smtpeter.commands.up import postfix_for
 from smtpeter.directory import open_directory
 from smtpeter.errors import UserError
 from smtpeter.output import AsJson, print_rows
+from smtpeter.postfix import complaints
 from smtpeter.postfix import version as postfix_version
+from smtpeter.process import start_log
+from smtpeter.same_ring import STALE
 from smtpeter.settings import Settings
 
 EXPIRES_SOON = timedelta(days=21)
@@ -48,9 +55,19 @@ def error(what: str, advice: str) -> Finding:
     return Finding(what=what, status="error", advice=advice)
 
 
-def check(context: typer.Context, as_json: AsJson = False) -> None:
+def check(
+    context: typer.Context,
+    live: Annotated[
+        bool, typer.Option("--live", help="Send messages through the running service instead, and follow their links.")
+    ] = False,
+    public: Annotated[bool, typer.Option("--public", help="With --live: follow the link by its public host.")] = False,
+    as_json: AsJson = False,
+) -> None:
     """Check settings, database, keys, certificate and Postfix; exit status 1 where something is wrong."""
     settings = settings_of(context)
+    if live:
+        check_live(settings, public=public, as_json=as_json)
+        return
     findings = [ok("settings", f"data in {settings.data}")]
     for what, look in CHECKS.items():
         try:
@@ -60,6 +77,18 @@ def check(context: typer.Context, as_json: AsJson = False) -> None:
     rows = [{"what": finding.what, "status": finding.status, "advice": finding.advice} for finding in findings]
     print_rows(rows, ("what", "status", "advice"), as_json=as_json, empty="")
     if any(finding.status == "error" for finding in findings):
+        raise typer.Exit(1)
+
+
+def check_live(settings: Settings, *, public: bool, as_json: bool) -> None:
+    """What `check --live` prints; exit status 1 where something is wrong."""
+    # Here, so that the other checks need no server for LMTP in their memory.
+    from smtpeter import live
+
+    start_log()
+    rows = [asdict(found) for found in live.run(settings, public=public)]
+    print_rows(rows, ("what", "status", "seconds", "advice"), as_json=as_json, empty="")
+    if any(row["status"] != "ok" for row in rows):
         raise typer.Exit(1)
 
 
@@ -124,6 +153,23 @@ def check_keys(settings: Settings) -> Iterator[Finding]:
     yield ok("keys", f"{count} DKIM keys")
 
 
+def check_ring(settings: Settings) -> Iterator[Finding]:
+    """The other hosts of a shared journal have the same key ring."""
+    own = prints(wiring.ring_file(settings).current())
+    if database_file(settings.journal_url) is not None:
+        yield ok("key ring", f"{len(own)} keys")
+        return
+    try:
+        others = Rings(settings.journal_url).others(settings.hostname, int(time.time()) - STALE)
+    except StoreUnavailable as trouble:
+        raise UserError(str(trouble)) from trouble
+    found = list(differences(own, others))
+    for line in found:
+        yield error("key ring", f"{line}; copy {settings.ring_file} of one host to all of them")
+    if not found:
+        yield ok("key ring", f"{len(own)} keys, and {len(others)} other hosts have the same")
+
+
 def check_certificate(settings: Settings) -> Iterator[Finding]:
     """The certificate is there, valid, for this host, and its key is the right one."""
     path = settings.certificate
@@ -150,20 +196,30 @@ def check_certificate(settings: Settings) -> Iterator[Finding]:
 
 
 def check_postfix(settings: Settings) -> Iterator[Finding]:
-    """Postfix is installed and says nothing against its configuration."""
-    instance = postfix_for(settings)
+    """Postfix is installed and says nothing against its configuration; one of the host's own runs and is set as it must be."""
     yield ok("postfix", f"version {postfix_version()}")
-    if not instance.config.exists():
-        yield warning("postfix", "not configured yet; `smtpeter up` does it")
+    config = settings.postfix.config
+    if config is None:
+        instance = postfix_for(settings)
+        if not instance.config.exists():
+            yield warning("postfix", "not configured yet; `smtpeter up` does it")
+            return
+        for complaint in instance.check():
+            yield error("postfix", complaint)
         return
-    for complaint in instance.check():
+    for complaint in complaints(config, settings.postfix.log or config):
         yield error("postfix", complaint)
+    for difference in host_postfix.differences(settings, config):
+        yield warning("postfix", difference)
+    if not host_postfix.running(config):
+        yield error("postfix", f"the Postfix of {config} does not run; `systemctl start postfix`")
 
 
 CHECKS: dict[str, Callable[[Settings], Iterator[Finding]]] = {
     "database": check_logins,
     "directory": check_directory,
     "keys": check_keys,
+    "key ring": check_ring,
     "certificate": check_certificate,
     "postfix": check_postfix,
 }

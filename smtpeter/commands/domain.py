@@ -8,6 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
+from policy.click_hosts import ClickHost, State
 from policy.dns_records import Record, click_records, key_records
 from policy.domains import (
     Algorithm,
@@ -25,18 +26,20 @@ from policy.rotation import first
 from policy.stores import AdminStore, Conflict
 from smtpeter import database, wiring
 from smtpeter.cli import settings_of
-from smtpeter.commands import domain_check, domain_dns, domain_rotate, signing_key
+from smtpeter.commands import domain_check, domain_dns, domain_probe, domain_rotate, signing_key
 from smtpeter.commands.domain_dns import print_records
 from smtpeter.commands.signing_key import DEFAULT_SELECTOR, check_free, read_key
 from smtpeter.errors import UserError
 from smtpeter.key_rotation import add_published, maker, republish
 from smtpeter.output import AsJson, print_json, print_rows, utc
-from smtpeter.published import as_rows, find_domain, keys_of, sender_domain, service_of
+from smtpeter.probe import as_row
+from smtpeter.published import as_rows, find_domain, keys_of, own_click_host, sender_domain, service_of
 from smtpeter.settings import Settings
 
 app = typer.Typer(help="Sender domains, their DKIM keys and click hosts.", no_args_is_help=True)
 app.command("dns")(domain_dns.dns)
 app.command("check")(domain_check.check)
+app.command("probe")(domain_probe.probe)
 app.command("rotate")(domain_rotate.rotate)
 app.add_typer(signing_key.app, name="key")
 
@@ -102,15 +105,18 @@ def list_domains(
     if account is not None:
         database.find_account(store, account)
     rows: list[dict[str, Any]] = []
+    states = {health.place: health for health in store.click_hosts()}
     for domain in store.domains(account):
+        health = states.get(_click_place(settings, domain))
         keys = keys_of(store, domain.name, domain.account)
         row: dict[str, Any] = {"name": domain.name, "account": domain.account, "created": utc(domain.created)}
         if as_json:
             row |= {"keys": [_key_row(key) for key in keys], "clicks": domain.clicks, "https": domain.https}
-            row |= {"rotates": domain.rotates, "strict": domain.strict}
+            row |= {"rotates": domain.rotates, "strict": domain.strict, "click_host": health and as_row(health)}
         else:
             shown = " ".join(f"{key.selector} ({key.algorithm.value})" for key in keys)
-            row |= {"keys": shown, "clicks": _base(settings, domain)}
+            state = f" ({health.state.value})" if health and health.state is not State.OK else ""
+            row |= {"keys": shown, "clicks": f"{_base(settings, domain)}{state}"}
         rows.append(row)
     print_rows(rows, COLUMNS, as_json=as_json, empty="there is no sender domain yet; `smtpeter domain add NAME` makes one")
 
@@ -250,8 +256,11 @@ def _stop_rotating(settings: Settings, store: AdminStore, domain: SenderDomain) 
 
 
 def _base(settings: Settings, domain: SenderDomain) -> str:
-    host, https = (domain.clicks, domain.https) if domain.clicks else (settings.click_host, settings.web.https)
-    return f"{'https' if https else 'http'}://{host}"
+    return _click_place(settings, domain).base
+
+
+def _click_place(settings: Settings, domain: SenderDomain) -> ClickHost:
+    return ClickHost(host=domain.clicks, https=domain.https) if domain.clicks else own_click_host(settings)
 
 
 def _click_host(text: str, domain: str) -> str:

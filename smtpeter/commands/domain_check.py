@@ -11,11 +11,11 @@ from policy.stores import AdminStore
 from smtpeter import database
 from smtpeter.cli import settings_of
 from smtpeter.errors import UserError
-from smtpeter.inspection import DIFFERENT, MISSING, OK, Finding, inspect, inspect_keys, key_status
+from smtpeter.inspection import DIFFERENT, MISSING, OK, Finding, inspect, inspect_click_host, inspect_keys, key_status
 from smtpeter.key_rotation import note_seen
 from smtpeter.name_server import NameServer, Unanswered
 from smtpeter.output import AsJson, print_rows
-from smtpeter.published import domain_name, keys_of, sender_domain, service_of
+from smtpeter.published import domain_name, keys_of, own_click_host, sender_domain, service_of
 
 COLUMNS = ("record", "type", "verdict", "status", "advice")
 
@@ -30,14 +30,16 @@ def check(
     nameserver: Server = None,
     as_json: AsJson = False,
 ) -> None:
-    """Ask the DNS for every record of a domain; exit status 1 where a key or the click host is not published."""
+    """Ask the DNS for every record of a domain; exit status 1 where a key is not published, or the click host not in order."""
     settings = settings_of(context)
     store = database.open_store(settings)
     wanted, domain = domain_name(store, name), sender_domain(store, name)
     keys = keys_of(store, wanted, domain.account if domain else None)
     names, service = NameServer.at(nameserver), service_of(settings)
     if domain is not None:
-        findings = list(inspect(names, domain, keys, service))
+        found, checked = store.click_hosts(), settings.web.checked
+        probed = inspect_click_host(domain, own_click_host(settings), found, checked=checked)
+        findings = [*inspect(names, domain, keys, service), *probed]
     elif keys:
         findings = list(inspect_keys(names, keys, service))
     else:

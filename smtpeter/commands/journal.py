@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -17,13 +18,15 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from journal.drain import Waiting, waiting
 from journal.export import Format, Row, Type, attempt_row, click_row, open_row, written
+from journal.images import ImageStore
 from journal.records import VisitKind
 from journal.segment import segment_id, segment_paths
 from journal.store import JournalStore
 from policy.stores import StoreUnavailable
-from smtpeter import database, draining
+from smtpeter import database, draining, metrics_server
 from smtpeter.cli import settings_of
 from smtpeter.errors import UserError
+from smtpeter.notify import Notifier
 from smtpeter.output import AsJson, print_pairs, utc
 from smtpeter.process import start_log
 from smtpeter.settings import Settings
@@ -137,7 +140,9 @@ def serve(context: typer.Context) -> None:
     start_log()
     settings = settings_of(context)
     with _alone(settings):
-        draining.serve(settings.spool, settings.journal_url, settings.journal.retention * DAY)
+        overseer = Notifier.inherited()
+        images, begun = ImageStore(settings.images), partial(metrics_server.serve, settings)
+        draining.serve(settings.spool, settings.journal_url, settings.journal.retention * DAY, images, begun, overseer)
 
 
 def _day(date: str) -> int:

@@ -14,7 +14,7 @@ from policy.password import new_password
 from policy.stores import AdminStore
 from smtpeter import database
 from smtpeter.cli import settings_of
-from smtpeter.commands import login_fields, passwords, usage
+from smtpeter.commands import login_fields, login_import, passwords, usage
 from smtpeter.commands.login_fields import Given
 from smtpeter.commands.login_shown import find, row, short, show_credentials
 from smtpeter.errors import UserError
@@ -150,6 +150,7 @@ def enable(context: typer.Context, name: Name) -> None:
 
 
 app.command()(passwords.rotate)
+app.command("import")(login_import.import_logins)
 
 
 @app.command()

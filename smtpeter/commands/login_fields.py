@@ -85,7 +85,7 @@ class Given:
             fields["expires"] = moment(self.expires, "the end of a login")
         readers: tuple[tuple[str, list[str] | None, Callable[[str], Any]], ...] = (
             ("senders", self.senders, check_sender),
-            ("networks", self.networks, _network),
+            ("networks", self.networks, checked_network),
             ("ports", self.ports, _port),
             ("dialects", self.dialects, _dialect),
         )
@@ -145,7 +145,8 @@ def _read(read: Callable[[str], Any], text: str) -> Any:
         raise UserError(str(error)) from error
 
 
-def _network(text: str) -> str:
+def checked_network(text: str) -> str:
+    """The network as it is kept. Raises UserError."""
     try:
         found = ip_network(text, strict=False)
         # Clients are compared as IPv4 where they come in IPv6's clothes (RFC 4291 2.5.5.2).

@@ -19,6 +19,7 @@ from policy.stores import AdminStore, StoreUnavailable
 from policy.stores.remembered import Remembered
 from smtpeter import sample, wiring
 from smtpeter.cli import settings_of
+from smtpeter.notify import Notifier
 from smtpeter.process import mail_group, socket_paths, start_log
 
 REHEARSALS = 20  # enough for the interpreter to settle on the code it specialises
@@ -38,6 +39,7 @@ def milter(context: typer.Context) -> None:
         deadline=settings.milter.deadline,
         make_passes=lambda worker: wiring.make_passes(settings, store, worker),
         rehearse=lambda: rehearse(store),
+        overseer=Notifier.inherited(),
     )
 
 

@@ -37,6 +37,7 @@ WORDS = {
     Kind.MAPPED: "understood",
     Kind.APPLIED: "applied",
     Kind.SKIPPED: "not applied",
+    Kind.UNTRACKED: "not applied",
     Kind.KEPT: "left as it is",
     Kind.WARNING: "warning",
     Kind.FALLBACK: "given up, the original is kept",

@@ -17,8 +17,9 @@ from journal.store import JournalStore
 from smtpeter import database, life, wiring
 from smtpeter.cli import settings_of
 from smtpeter.commands.link import unseal
+from smtpeter.commands.up import postfix_for
 from smtpeter.errors import UserError
-from smtpeter.mail_log import Delivery, deliveries
+from smtpeter.mail_log import Delivery, deliveries, log_lines
 from smtpeter.output import AsJson, print_json
 from smtpeter.settings import Settings
 
@@ -53,7 +54,7 @@ def trace(
         copies, visits = store.copies_of(identifiers), store.visits_of(identifiers)
     finally:
         store.close()
-    log = settings.data / "postfix" / "log" / "mail.log"
+    log = settings.postfix.log or postfix_for(settings).log
     delivered = read_log(log, shown, copies)
     rows = life.lives(shown, copies, delivered or (), visits)
     more = len(found.messages) - limit
@@ -120,7 +121,6 @@ def read_log(path: Path, messages: Sequence[MessageRecord], copies: Sequence[Cop
     """What Postfix's log says of the messages and their copies; None where it cannot be read."""
     accepted = {copy.queue_id: copy.time for copy in copies} | {message.queue_id: message.time for message in messages}
     try:
-        with path.open(encoding="utf-8", errors="replace") as lines:
-            return tuple(deliveries(lines, accepted))
+        return tuple(deliveries(log_lines(path, min(accepted.values(), default=0)), accepted))
     except OSError:
         return None

@@ -14,7 +14,7 @@ from typing import Annotated
 import typer
 
 from policy.account import Account, State
-from smtpeter import activation, capture, certificate, database, wiring
+from smtpeter import activation, capture, certificate, database, metrics, wiring
 from smtpeter.cli import Place
 from smtpeter.commands import login
 from smtpeter.commands.login_fields import Given
@@ -76,6 +76,8 @@ class Service:
         """Opens the sockets and writes Postfix's configuration. Raises UserError."""
         settings.run.mkdir(exist_ok=True)
         settings.run.chmod(0o711)
+        if settings.metrics.port:
+            metrics.make_folder(settings)
         paths, group = socket_paths(settings), mail_group()
         command = (sys.executable, "-m", "smtpeter", *place.arguments())
         inherited = {name: activation.listen(paths[name], group=group) for name in ("auth", "policy")}
@@ -123,6 +125,7 @@ def postfix_for(settings: Settings, nexthop: str = "") -> Instance:
         key=settings.certificate_key,
         nexthop=nexthop,
         internal=settings.listen.internal,
+        canary=settings.canary_recipient.rpartition("@")[2],
     )
 
 

@@ -23,8 +23,12 @@ from policy.server import Times, serve
 from policy.stores import StoreUnavailable
 from policy.stores.usage import UsageStore
 from policy.throttle import BUDGET
+from smtpeter.process import JournalFormatter
 
 LINE = "%(asctime)s %(name)s[%(process)d]: %(message)s"  # as smtpeter.process.start_log has them
+JOURNAL_LINE = "%(name)s[%(process)d]: %(message)s"
+JOURNAL_REMOTE = "/lib/systemd/systemd-journal-remote"  # writes what `journalctl -o export` shows into a file of journald
+REFUSED = "verdict=refused login=alice mechanism=PLAIN service=smtp rip=192.0.2.9 secured=yes reason=credentials"
 SECRET = "canary abcd  efgh"
 ALICE = "a" * 32
 HASH = PasswordHasher(time_cost=1, memory_cost=8, parallelism=1).hash(SECRET)
@@ -124,8 +128,8 @@ async def speak(folder: Path, attempts: Attempts) -> None:
     await served
 
 
-def found(root: Path, file: Path) -> list[str]:
-    """What fail2ban finds in a file, as it reads lines for a ban: address and user."""
+def found(root: Path, file: Path | str) -> list[str]:
+    """What fail2ban finds in a file or a journal, as it reads lines for a ban: address and user."""
     config = root / "postfix" / "fail2ban" / "filter.d" / "smtpeter.conf"
     command = ("fail2ban-regex", "--out", "<ip> <F-USER>", str(file), str(config))
     done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
@@ -175,32 +179,58 @@ def test_an_address_that_is_none_is_not_taken_from_elsewhere(
 
 @pytest.mark.parametrize(
     "front",
-    ["", "mail smtpeter[99]: ", "2026-11-22T21:00:00.123456+01:00 mail smtpeter[99]: ", "Nov 22 21:00:00 mail smtpeter[99]: "],
-    ids=["a file", "the journal", "a syslog file", "an old syslog file"],
+    [
+        "2026-11-22T21:00:00 ",
+        "2026-11-22T21:00:00.123456+01:00 mail smtpeter[99]: 2026-11-22T21:00:00 ",
+        "Nov 22 21:00:00 mail smtpeter[99]: 2026-11-22T21:00:00 ",
+        "2026-11-22T21:00:00.123456+01:00 mail smtpeter[99]: ",
+        "Nov 22 21:00:00 mail smtpeter[99]: ",
+    ],
+    ids=["a file", "a syslog file", "an old syslog file", "forwarded by journald", "forwarded to an old one"],
 )
 def test_the_lines_are_found_wherever_they_are_kept(root: Path, tmp_path: Path, front: str) -> None:
-    line = (
-        f"{front}2026-11-22T21:00:00 smtpeter.auth[7]: verdict=refused login=alice mechanism=PLAIN service=smtp"
-        " rip=192.0.2.9 secured=yes reason=credentials\n"
-    )
+    line = f"{front}smtpeter.auth[7]: {REFUSED}\n"
     file = tmp_path / "lines"
     file.write_text(line + line.replace("smtpeter.auth[7]", "smtpeter.policy[7]") + line.replace("refused", "ok"))
     assert found(root, file) == ["192.0.2.9 alice"]
 
 
-def test_fail2ban_takes_the_jail(root: Path, tmp_path: Path) -> None:
+def test_the_lines_are_found_in_the_journal_of_their_unit_alone(root: Path, tmp_path: Path) -> None:
+    """In a real journal, as journald keeps what the process writes to standard error."""
+    record = logging.makeLogRecord({"name": "smtpeter.auth", "process": 7, "levelno": logging.INFO, "msg": REFUSED})
+    priority, _, message = JournalFormatter(JOURNAL_LINE).format(record).partition(">")
+    assert priority == "<6"
+    units = ("smtpeter-auth.service", "smtpeter-web.service", "user@1000.service", "smtpeter-auth.service")
+    entries = [
+        f"__REALTIME_TIMESTAMP={1_795_000_000_000_000 + number}\n_BOOT_ID={'0' * 31}1\n_HOSTNAME=mail\n_SYSTEMD_UNIT={unit}\n"
+        f"SYSLOG_IDENTIFIER=smtpeter\n_PID=7\nMESSAGE={message.replace('192.0.2.9', f'192.0.2.{number}')}\n\n"
+        for number, unit in enumerate(units, 1)
+    ]
+    journal = tmp_path / "one.journal"
+    written = "".join(entries).encode()
+    subprocess.run((JOURNAL_REMOTE, "-o", journal, "-"), input=written, capture_output=True, timeout=60, check=True)
+    assert found(root, f"systemd-journal[journalfiles={journal}]") == ["192.0.2.1 alice", "192.0.2.4 alice"]
+
+
+@pytest.mark.parametrize("kept", ["in the journal", "in a file"])
+def test_fail2ban_takes_the_jail(root: Path, tmp_path: Path, kept: str) -> None:
     """With Debian's own configuration around it, as an operator would have it."""
     etc = tmp_path / "etc"
     shutil.copytree("/etc/fail2ban", etc)
     for name in ("filter.d", "jail.d"):
         shutil.copy(root / "postfix" / "fail2ban" / name / "smtpeter.conf", etc / name)
     (tmp_path / "lines").touch()
-    local = f"[sshd]\nenabled = false\n[smtpeter]\nenabled = true\nlogpath = {tmp_path / 'lines'}\n"
+    place = f"backend = auto\nlogpath = {tmp_path / 'lines'}\n" if kept == "in a file" else ""
+    local = f"[sshd]\nenabled = false\n[smtpeter]\nenabled = true\n{place}"
     (etc / "jail.d" / "zz-here.local").write_text(local)
     done = subprocess.run(("fail2ban-client", "-c", str(etc), "-d"), capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     said = done.stdout
-    assert f"['set', 'smtpeter', 'addlogpath', '{tmp_path / 'lines'}', 'head']" in said
+    if place:
+        assert f"['set', 'smtpeter', 'addlogpath', '{tmp_path / 'lines'}', 'head']" in said
+    else:
+        assert "['add', 'smtpeter', 'systemd']" in said
+        assert "['set', 'smtpeter', 'addjournalmatch', '_SYSTEMD_UNIT=smtpeter-auth.service']" in said
     assert "['set', 'smtpeter', 'maxretry', 30]" in said
     assert r"smtpeter\\.auth" in said
     assert "'sshd'" not in said

@@ -13,6 +13,7 @@ from journal.ring_file import RingFile
 from journal.seal import Ring, SealingKey
 from policy.access import Session
 from policy.account import Account, State
+from policy.click_hosts import HostHealth
 from policy.domains import Algorithm, InvalidKey, SenderDomain, SigningKey, new_private_key, read_private_key, seal_private_key
 from policy.identity import Identity
 from policy.login import Login, Password
@@ -154,6 +155,35 @@ def test_links_lead_to_the_click_host_of_the_from_domain(store: Counting, sender
     assert tracking("example.org") == Tracking(base="http://clicks.example.org", hosts=ours)
     for other in ("plain.example", "elsewhere.example", "sub.example.com", "com", ""):
         assert tracking(other) == Tracking(base="http://clicks.example.net", hosts=ours)
+
+
+def test_only_click_hosts_in_order_are_used_where_that_is_asked_for(store: Counting, senders: Senders, ring: RingFile) -> None:
+    careful = Senders(
+        store, master_key=MASTER, postmaster="", ring=ring, click_host="Clicks.example.net", https=False, checked=True
+    )
+    add_domain(store, "example.com", clicks="go.example.com")
+    add_domain(store, "example.org", clicks="clicks.example.org")
+
+    def refusals(asked: Senders) -> list[str]:
+        tracking = asked.site(asked.authorise(NAME, HERE)).tracking
+        again = asked.site_of_copies("shop", 1).tracking
+        names = ("example.com", "example.org", "example.net")
+        assert [tracking(name) for name in names] == [again(name) for name in names]
+        return [tracking(name).refusal for name in names]
+
+    unseen = "click host {}: it has not been looked at yet"
+    assert refusals(careful) == [unseen.format(host) for host in ("go.example.com", "clicks.example.org", "clicks.example.net")]
+    assert refusals(senders) == ["", "", ""]
+
+    good = HostHealth(host="go.example.com", https=True, certificates=True, links=True)
+    bad = replace(good, host="clicks.example.org", links=False, reason="it is down")
+    own = replace(good, host="clicks.example.net", https=False)
+    store.change_click_hosts(lambda _: (good, bad, own))
+    assert refusals(careful) == ["", "click host clicks.example.org: it is down", ""]
+    # What was found of links that begin otherwise says nothing.
+    store.change_domain("example.com", lambda domain: replace(domain, https=False))
+    assert refusals(careful) == [unseen.format("go.example.com"), "click host clicks.example.org: it is down", ""]
+    assert refusals(senders) == ["", "", ""]
 
 
 def test_a_changed_click_host_counts_at_the_next_message(store: Counting, senders: Senders) -> None:

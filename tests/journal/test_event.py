@@ -17,6 +17,7 @@ def event(kind: Kind, reason: str = "", subject: str = "a") -> Event:
         ([event(Kind.APPLIED)], "applied", "login", ""),
         ([event(Kind.APPLIED, "2 links")], "applied", "login", "2 links"),
         ([event(Kind.SKIPPED, "no HTML part")], "skipped", "rule", "no HTML part"),
+        ([event(Kind.UNTRACKED, "click host x: y")], "skipped", "rule", "click host x: y"),
         ([event(Kind.FALLBACK, "KeyError in it")], "skipped", "rule", "KeyError in it"),
         ([event(Kind.KEPT, "1 link: x")], "skipped", "rule", "1 link: x"),
         ([event(Kind.KEPT, "1 link: x"), event(Kind.APPLIED)], "applied", "login", "1 link: x"),
@@ -60,7 +61,8 @@ def test_nothing_that_was_asked_for_and_looked_at_is_silent(
     wanted: dict[str, bool], by: dict[str, str], found: list[Event]
 ) -> None:
     decided = {decision.feature: decision for decision in decisions(wanted, by, found)}
-    told = {each.subject for each in found if each.kind in (Kind.APPLIED, Kind.SKIPPED, Kind.KEPT, Kind.FALLBACK)}
+    outcomes = (Kind.APPLIED, Kind.SKIPPED, Kind.UNTRACKED, Kind.KEPT, Kind.FALLBACK)
+    told = {each.subject for each in found if each.kind in outcomes}
     assert decided.keys() == {name for name, on in wanted.items() if not on or name in told}
     for name, decision in decided.items():
         applied = any(each.kind is Kind.APPLIED and each.subject == name for each in found)

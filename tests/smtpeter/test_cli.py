@@ -166,6 +166,7 @@ def test_check_finds_what_is_wrong(shop, tmp_path: Path) -> None:
         "keys": ["ok"],
         "certificate": ["warning"],
         "postfix": ["ok", "warning"],
+        "key ring": ["ok"],
     }
     shop("login", "add", "--account", "shop")
     assert "logins" not in findings()

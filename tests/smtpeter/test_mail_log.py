@@ -1,12 +1,15 @@
 """What is read in Postfix's log, in its own words."""
 
+import gzip
+import os
 import time
 from collections.abc import Iterator
 from datetime import UTC, datetime
+from pathlib import Path
 
 import pytest
 
-from smtpeter.mail_log import Delivery, deliveries
+from smtpeter.mail_log import Delivery, deliveries, log_lines
 
 LOG = """\
 Nov 22 18:01:28 mail smtpeter/smtpd[20809]: connect from localhost[127.0.0.1]
@@ -109,3 +112,21 @@ def test_a_time_with_its_zone_is_taken_as_it_is() -> None:
 def test_a_time_that_is_none_is_that_of_the_message(stamp: str) -> None:
     (found,) = deliveries([line(stamp)], {"4ABC": 17})
     assert found.time == 17
+
+
+def test_older_logs_are_read_as_far_as_they_matter(tmp_path: Path) -> None:
+    log = tmp_path / "mail.log"
+    names = ("mail.log-20261101.gz", "mail.log.3.gz", "mail.log.20261120-000000.gz", "mail.log.1", "mail.log")
+    for age, name in enumerate(reversed(names)):
+        path = tmp_path / name
+        content = f"from {name}\n".encode() + b"\xff\n"
+        path.write_bytes(gzip.compress(content) if path.suffix == ".gz" else content)
+        os.utime(path, (1_000_000 - age * 100,) * 2)
+    for other in ("mail.log.lock", "mail.logs", "mail.err", "mail.log.gz.part", "other.mail.log.1"):
+        (tmp_path / other).write_text("from elsewhere\n")
+    found = [line.strip() for line in log_lines(log, 0) if "\ufffd" not in line]
+    assert found == [f"from {name}" for name in names]
+    assert [line.strip() for line in log_lines(log, 999_900)] == ["from mail.log.1", "\ufffd", "from mail.log", "\ufffd"]
+    log.unlink()
+    with pytest.raises(FileNotFoundError):
+        list(log_lines(log, 0))

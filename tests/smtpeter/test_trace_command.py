@@ -15,6 +15,7 @@ from journal.records import CopyRecord, MessageRecord, Record, VisitKind, VisitR
 from journal.seal import Ring
 from journal.spool import Writer
 from journal.store import JournalStore
+from smtpeter.__main__ import run
 
 NOW = 1_790_000_000  # 2026-09-21 14:13:20 UTC
 BOB, EVE = bytes(range(9)), bytes(range(1, 10))
@@ -281,6 +282,16 @@ def test_without_a_mail_log_it_says_so(shop, journal, log: Path) -> None:
     assert json.loads(shop("trace", MESSAGE.queue_id, "--json"))["log"] is False
     log.write_bytes(b"\xff\x00 no log\n")
     assert "no mail log" not in shop("trace", MESSAGE.queue_id)
+
+
+def test_the_log_of_the_hosts_own_postfix_is_read(shop, journal, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    journal(MESSAGE)
+    (tmp_path / "log").mkdir()
+    (tmp_path / "smtpeter.toml").write_text('data = "data"\n[postfix]\nconfig = "/etc/postfix"\nlog = "log/mail.log"\n')
+    (tmp_path / "log" / "mail.log").touch()
+    (tmp_path / "log" / "mail.log.1").write_text(log_line(2, MESSAGE.queue_id, "bob@example.org", "sent", "250 ok"))
+    assert run(["--settings", str(tmp_path / "smtpeter.toml"), "trace", MESSAGE.queue_id]) == 0
+    assert "delivered" in capsys.readouterr().out
 
 
 def test_what_others_wrote_does_not_steer_the_terminal(shop, journal) -> None:

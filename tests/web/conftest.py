@@ -4,7 +4,7 @@ import asyncio
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Container, Iterator
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from ipaddress import ip_network
@@ -20,6 +20,7 @@ from journal.segment import SUFFIX, read_segment
 from journal.spool import Writer
 from web.addresses import Addresses
 from web.disabled import DisabledLinks
+from web.elsewhere import Elsewhere
 from web.server import Limits, serve
 from web.tracking import Tracking
 from web.visits import Spool, Visits
@@ -116,7 +117,9 @@ def run_host(tmp_path: Path, ring: Ring) -> Iterator[Callable[..., Host]]:
             shorten: bool = True,
             limits: Limits | None = None,
             listener: socket.socket | None = None,
+            certificates: Container[str] = (),
             spool: Callable[[Path], Spool] = lambda folder: Writer(folder, "web"),
+            elsewhere: Callable[[], Elsewhere | None] = lambda: None,
         ) -> Host:
             folder = tmp_path / "spool"
             folder.mkdir(exist_ok=True)
@@ -139,11 +142,15 @@ def run_host(tmp_path: Path, ring: Ring) -> Iterator[Callable[..., Host]]:
                     disabled=disabled,
                     images=host.images,
                     addresses=Addresses(map(ip_network, proxies), shorten=shorten),
+                    certificates=certificates,
+                    elsewhere=(others := elsewhere()),
                 )
                 ready.set()
                 await serve(app, listener, stop, limits or Limits())
                 following.cancel()
                 await visits.close()
+                if others is not None:
+                    others.close()
 
             thread = threading.Thread(target=lambda: uvloop.run(main()))
             thread.start()

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from policy.account import Account, State
+from policy.click_hosts import HostHealth
 from policy.domains import Algorithm, Rule, SenderDomain, SigningKey
 from policy.limits import Limits
 from policy.login import Dialect, Login, Password
@@ -62,6 +63,9 @@ KEY = SigningKey(
     retired=1_700_000_004,
     seen=1_700_000_005,
 )
+HEALTH = HostHealth(
+    host="clicks.example.com", https=True, certificates=True, links=False, reason="grüße", failing=5_000_000_000, changed=1
+)
 OWN = replace(KEY, selector="own", rule=Rule.DOMAIN, condition="", start=None, end=None, rotates=False, retired=None, seen=None)
 
 
@@ -105,6 +109,7 @@ def set_clicks(store: AdminStore, host: str) -> SenderDomain:
 
 def test_an_empty_store_knows_nobody(store: AdminStore) -> None:
     assert (store.login(LOGIN.name), store.account("shop"), store.signing_keys("shop")) == (None, None, ())
+    assert store.click_hosts() == store.click_hosts(frozenset({HEALTH.host})) == ()
     assert (store.accounts(), store.logins(), store.domains()) == ((), (), ())
 
 
@@ -143,6 +148,7 @@ def test_every_change_is_seen_and_moves_the_revision(filled: AdminStore, kind: s
         (lambda: set_login(filled, passwords=PLAIN.passwords), lambda: filled.login(name).passwords == PLAIN.passwords),
         (lambda: set_login(filled, limits=Limits()), lambda: filled.login(name).limits == Limits()),
         (lambda: set_clicks(filled, ""), lambda: filled.domains("shop")[0].clicks == ""),
+        (lambda: filled.change_click_hosts(lambda _: (HEALTH,)), lambda: filled.click_hosts() == (HEALTH,)),
         (lambda: filled.change_keys("example.com", lambda _: (OWN,)), lambda: filled.signing_keys("shop") == (OWN,)),
         (lambda: filled.remove_domain("example.com"), lambda: filled.signing_keys("shop") == filled.domains() == ()),
         (lambda: filled.remove_login(name), lambda: filled.login(name) is None),
@@ -171,10 +177,28 @@ def test_the_revision_stays_while_nothing_changes(filled: AdminStore, kind: str)
         assert before == settled(filled) or settled(filled) == settled(filled)
         return
     assert filled.login(LOGIN.name) == LOGIN
+    assert filled.change_click_hosts(lambda found: found) == ()  # as most looks at click hosts end
     assert settled(filled) == before
     set_login(filled, label="new")
     assert filled.revision() != before
     assert settled(filled) != before
+
+
+def test_click_hosts_change_together_and_are_found_by_name(filled: AdminStore) -> None:
+    first = HEALTH, replace(HEALTH, https=False, links=True, reason="", failing=None)
+    second = replace(HEALTH, host="a.test:8443")
+    assert filled.change_click_hosts(lambda found: (*found, *first, second)) == (second, first[1], first[0])
+    assert filled.click_hosts() == (second, first[1], first[0])
+    assert filled.click_hosts(frozenset({HEALTH.host, "b.test", "x\x00y"})) == (first[1], first[0])
+    many = frozenset(f"{number}.test" for number in range(1200))
+    assert filled.click_hosts(many) == filled.click_hosts(frozenset()) == ()
+    assert filled.click_hosts(many | {second.host}) == (second,)
+    with pytest.raises(Conflict, match="two states"):
+        filled.change_click_hosts(lambda found: (found[0], replace(found[0], reason="another")))
+    assert filled.click_hosts() == (second, first[1], first[0])
+    changed = replace(second, certificates=not second.certificates, changed=2)
+    assert filled.change_click_hosts(lambda found: (changed, found[2])) == (changed, first[0])
+    assert filled.click_hosts() == (changed, first[0])
 
 
 def test_names_are_taken_once(filled: AdminStore) -> None:

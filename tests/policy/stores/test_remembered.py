@@ -56,8 +56,9 @@ def store(place: Place) -> Remembered:
 
 def test_what_was_said_last_is_said_for_a_while(place: Place, store: Remembered) -> None:
     asked = (lambda: store.login(LOGIN.name), lambda: store.account("shop"), lambda: store.signing_keys("shop"), store.domains)
+    asked = (*asked, lambda: store.click_hosts(frozenset({"clicks.example.com"})))
     said = [ask() for ask in asked]
-    assert said == [LOGIN, ACCOUNT, (), ()]
+    assert said == [LOGIN, ACCOUNT, (), (), ()]
     place.take()
     place.now += 59
     assert [ask() for ask in asked] == said
