@@ -371,7 +371,7 @@ KINDS = ("wrong", "unknown", "impossible", "disabled", "expired", "elsewhere", "
 
 
 def test_nobody_sees_by_the_time_what_kind_of_login_it_was() -> None:
-    """Full-price comparisons, one at a time as guessers would make them; the kinds take turns."""
+    """Full-price comparisons of every kind at a time; the floor leaves room for all of them on a busy machine."""
     price = hash_password(SECRET, b"0123456789abcdef")
     two = tuple(Password(number=number, hash=price, created=0) for number in (1, 2))
     changes: dict[str, dict[str, Any]] = {
@@ -382,11 +382,11 @@ def test_nobody_sees_by_the_time_what_kind_of_login_it_was() -> None:
         "rotating": {"passwords": two},
         "directory": {"passwords": (), "external": True},
     }
-    rounds = 12
+    rounds = 8
     logins = [login(f"{kind}{n}", price, **change) for kind, change in changes.items() for n in range(rounds)]
 
     async def scenario() -> None:
-        async with site(*logins, floor=0.4, longest=6.4, cheap=False) as here:
+        async with site(*logins, floor=1.0, longest=16.0, cheap=False) as here:
             here.store.bound = 0.1
             seconds: dict[str, list[float]] = {kind: [] for kind in KINDS}
             for n in range(rounds):
@@ -403,7 +403,7 @@ def test_nobody_sees_by_the_time_what_kind_of_login_it_was() -> None:
                     seconds[kind].append(took)
             medians = {kind: median(values) for kind, values in seconds.items()}
             assert max(medians.values()) <= 1.05 * min(medians.values()), medians
-            assert min(map(min, seconds.values())) >= 0.4
+            assert min(map(min, seconds.values())) >= 1.0
 
     run(scenario())
 
