@@ -7,6 +7,8 @@ import pytest
 
 pytestmark = pytest.mark.machine
 
+GAP = 0.2  # seconds between two messages of a client: an upgrade has other work for the processors, too
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Change:
@@ -26,7 +28,9 @@ def change(deployed, login, make_flow) -> Callable[..., Change]:
     def run(**variables: object) -> Change:
         before, process = deployed.version(), deployed.machine.show("smtpeter-milter.service", "MainPID")
         ports = iter((587, 465, 25) * 100_000)
-        flow = make_flow(lambda: deployed.client(login, next(ports)), mail_from="news@example.com", field=f"X-{before}-Number")
+        flow = make_flow(
+            lambda: deployed.client(login, next(ports)), mail_from="news@example.com", field=f"X-{before}-Number", gap=GAP
+        )
         try:
             played = deployed.play(**variables)
         finally:

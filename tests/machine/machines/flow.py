@@ -25,13 +25,19 @@ class Flow:
     that, nobody knows whether it was taken (RFC 5321 section 4.1.1.4): it is forgotten, and the next one has another number.
     """
 
-    def __init__(self, connect: Connect, *, mail_from: str, field: str = "X-Number", clients: int = 2, most: int = 0) -> None:
-        """`connect` makes a session that is logged in. Ends by itself after `most` messages where that is not 0."""
+    def __init__(
+        self, connect: Connect, *, mail_from: str, field: str = "X-Number", clients: int = 2, most: int = 0, gap: float = 0.0
+    ) -> None:
+        """`connect` makes a session that is logged in. Ends by itself after `most` messages where that is not 0.
+
+        Each client waits `gap` seconds between two messages.
+        """
         self.accepted: set[str] = set()
         self.unknown: set[str] = set()
         self.refused: list[str] = []  # replies of 5xx: none is expected
         self.put_off = 0
         self._connect, self._mail_from, self._field, self._most = connect, mail_from, field, most
+        self._gap = gap
         self._numbers, self._lock, self._ending = count(1), threading.Lock(), threading.Event()
         self._threads = [threading.Thread(target=self._send_all, daemon=True) for _ in range(clients)]
         for thread in self._threads:
@@ -62,10 +68,10 @@ class Flow:
             if self._most and int(number) > self._most:
                 return
             while not self._sent(number):
-                # Also at the end: a message that was put off is still owed one way or the other.
                 time.sleep(_PAUSE)
                 if self._ending.is_set():
                     return
+            self._ending.wait(self._gap)
 
     def _sent(self, number: str) -> bool:
         """Whether the message needs no further attempt."""
