@@ -6,7 +6,7 @@ upgraded, one after the other, while mail flows. It prints what it counted. SMTP
 
 import os
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,11 +23,14 @@ SAMPLE = 150  # mails of each relay whose links and pictures are opened at the o
 
 
 @pytest.fixture(scope="module")
-def told() -> Any:
+def told(request: pytest.FixtureRequest) -> Iterator[list[str]]:
     """Lines of the summary; printed at the end, whatever came of it."""
     lines: list[str] = []
     yield lines
-    print("\n" + "\n".join(lines))
+    terminal = request.config.pluginmanager.getplugin("terminalreporter")
+    terminal.write_line("")
+    for line in lines:
+        terminal.write_line(line)
 
 
 @pytest.fixture(scope="module")
