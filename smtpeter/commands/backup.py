@@ -43,10 +43,7 @@ def backup(
     settings_file = origin.settings_file or next((path for path in SEARCHED if path.is_file()), None)
     if keep is not None and not place.is_dir():
         raise UserError(f"--keep goes with a folder, and {place} is none")
-    created = int(time.time())
-    target = place / _name(settings, created) if place.is_dir() else place
-    if target.exists():
-        raise UserError(f"{target} is there already; name another file, or a folder")
+    created, target = _target(settings, place)
     found = snapshot.contents(settings, with_journal=not without_journal)
     _check_room(settings, found, target.parent)
     try:
@@ -73,6 +70,18 @@ def _note(settings: Settings, created: int) -> None:
         durable.replace(settings.backup_file, json.dumps({"time": created}).encode(), 0o640)
     except OSError as error:
         typer.echo(f"{settings.backup_file} cannot be written: {error.strerror}; the metrics know nothing of this backup")
+
+
+def _target(settings: Settings, place: Path) -> tuple[int, Path]:
+    """The time of the backup and its file. In a folder, one that was made in this very second is waited for."""
+    while True:
+        created = int(time.time())
+        target = place / _name(settings, created) if place.is_dir() else place
+        if not target.exists():
+            return created, target
+        if target == place:
+            raise UserError(f"{target} is there already; name another file, or a folder")
+        time.sleep(max(0.0, created + 1 - time.time()))
 
 
 def _name(settings: Settings, created: int) -> str:

@@ -118,6 +118,7 @@ def deployed(
         "smtpeter_tls_certificate": str(certificate),
         "smtpeter_tls_key": str(key),
         "smtpeter_master_key": known_secrets["master key"],
+        "smtpeter_fail2ban": True,
     }
     first = ground.playbook.run(machine, variables=variables, words=("-vvv", "--diff"))
     assert first.passed, first.ended()
@@ -245,6 +246,12 @@ def mail() -> Any:
 def make_connections() -> Callable[..., figures.Connections]:
     """Makes counters of the connections to PostgreSQL."""
     return figures.Connections
+
+
+@pytest.fixture(scope="session")
+def make_work() -> Callable[..., figures.Work]:
+    """Makes counters of what PostgreSQL does for a message."""
+    return figures.Work
 
 
 @pytest.fixture(scope="session")

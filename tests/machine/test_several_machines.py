@@ -15,7 +15,7 @@ import pytest
 pytestmark = [pytest.mark.several, pytest.mark.timeout(3600)]
 
 MESSAGES = int(os.environ.get("SMTPETER_MESSAGES") or 2000)
-CALM = 80  # messages before the storm
+CALM = 120  # messages before the storm
 THREADS = 20
 PACE = 1.5  # seconds that each client rests after a message
 STEP = MESSAGES // 20
@@ -100,10 +100,12 @@ class Storm:
 
 
 @pytest.fixture(scope="module")
-def storm(site, gate, make_crowd, make_kill, make_connections, kills, told, until) -> Any:
+def storm(site, gate, make_crowd, make_kill, make_connections, make_work, kills, told, until) -> Any:
     """Everything dies once while the crowd sends; the crowd, when all of it was accepted."""
+    work = make_work(site.backend)
     calm = make_crowd(threads=4, most=CALM)
     calm.join(300)
+    told.append(work.line(CALM))
     assert not calm.told, "nobody is refused before anything has died"
     crowd = make_crowd(threads=THREADS, pace=PACE)
     connections = make_connections(site.backend)

@@ -188,6 +188,12 @@ def test_it_leaves_nothing_beside_it_and_overwrites_nothing(shop, folder: Path) 
     assert "No such file" in shop("backup", str(folder / "none" / "one.tar.gz"), status=2)
 
 
+def test_several_in_one_second_have_names_of_their_own(shop, folder: Path) -> None:
+    for _ in range(3):
+        shop("backup", str(folder))
+    assert len(list(folder.iterdir())) == 3
+
+
 def test_older_ones_of_its_own_naming_go(shop, folder: Path, tmp_path: Path) -> None:
     file = tmp_path / "smtpeter.toml"
     file.write_text('hostname = "mail.example.com"\n')

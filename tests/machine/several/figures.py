@@ -1,6 +1,7 @@
 """What the databases hold after it all, and how many connections they had: the operator's arithmetic."""
 
 import threading
+import time
 
 from .backend import Backend
 
@@ -11,6 +12,28 @@ _CONNECTIONS = """
 SELECT coalesce(host(client_addr), 'here'), datname, count(*) FROM pg_stat_activity
 WHERE usename = 'smtpeter' GROUP BY 1, 2 ORDER BY 1, 2
 """
+
+
+_WORK = """
+SELECT sum(sessions), sum(xact_commit), pg_current_wal_lsn() - '0/0' FROM pg_stat_database WHERE datname IN ('policy', 'journal')
+"""
+
+
+class Work:
+    """What PostgreSQL has done since this was made."""
+
+    def __init__(self, backend: Backend) -> None:
+        self._backend = backend
+        self._before = self._read()
+
+    def line(self, messages: int) -> str:
+        """It, for each of so many messages."""
+        time.sleep(3)  # its processes tell what they have done when they have been idle for a while
+        made, done, octets = ((now - before) / messages for now, before in zip(self._read(), self._before, strict=True))
+        return f"for each message PostgreSQL had {made:.1f} new connections, {done:.1f} transactions, {octets:.0f} octets of WAL"
+
+    def _read(self) -> list[int]:
+        return [int(number) for number in self._backend.sql(_WORK).strip().split("|")]
 
 
 class Connections:
