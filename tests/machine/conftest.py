@@ -17,6 +17,7 @@ sys.path.insert(0, str(Path(__file__).parent))  # a folder without __init__.py: 
 from machines.deployed import Deployed, Login
 from machines.flow import Flow
 from machines.ground import Ground
+from machines.issuer import Issuer
 from machines.machine import Machine
 from machines.playbook import Played
 from machines.process import wait_until
@@ -101,10 +102,35 @@ def known_secrets() -> dict[str, str]:
 
 
 @pytest.fixture(scope="session")
+def make_deployed(ground: Ground) -> Callable[[Machine, Sink, ssl.SSLContext, dict[str, Any]], Deployed]:
+    """Puts the service on a machine; as talkative as Ansible gets, for what it must not tell."""
+
+    def make(machine: Machine, sink: Sink, trust: ssl.SSLContext, variables: dict[str, Any]) -> Deployed:
+        first = ground.playbook.run(machine, variables=variables, words=("-vvv", "--diff"))
+        assert first.passed, first.ended()
+        return Deployed(
+            machine=machine, playbook=ground.playbook, sink=sink, trust=trust, variables=variables, first=first, runs=[first]
+        )
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def make_issuer(ground: Ground) -> Callable[[tuple[str, ...], str], Issuer]:
+    """Makes a machine that is name server and authority for another one, see `Issuer`."""
+    return lambda names, address: Issuer(ground, names, address)
+
+
+@pytest.fixture(scope="session")
 def deployed(
-    ground: Ground, bundle: Path, make_sink: Callable[[], Sink], authority: Any, known_secrets: dict[str, str]
+    ground: Ground,
+    bundle: Path,
+    make_sink: Callable[[], Sink],
+    make_deployed: Callable[..., Deployed],
+    authority: Any,
+    known_secrets: dict[str, str],
 ) -> Deployed:
-    """The service on a machine that was bare before; as talkative as Ansible gets, for what it must not tell."""
+    """The service on a machine that was bare before."""
     machine = ground.machine("one")
     machine.trust(authority.file)
     sink = make_sink()
@@ -120,12 +146,7 @@ def deployed(
         "smtpeter_master_key": known_secrets["master key"],
         "smtpeter_fail2ban": True,
     }
-    first = ground.playbook.run(machine, variables=variables, words=("-vvv", "--diff"))
-    assert first.passed, first.ended()
-    trust = ssl.create_default_context(cafile=str(authority.file))
-    made = Deployed(
-        machine=machine, playbook=ground.playbook, sink=sink, trust=trust, variables=variables, first=first, runs=[first]
-    )
+    made = make_deployed(machine, sink, ssl.create_default_context(cafile=str(authority.file)), variables)
     made.smtpeter("account", "add", "shop", "--approve")
     domain = made.json("domain", "add", "example.com", "--account", "shop")
     made.records.update({record["name"]: record["value"] for record in domain["records"]})
