@@ -23,8 +23,10 @@ from journal.store import JournalStore
 from policy.account import Account, State
 from policy.domains import Algorithm, SenderDomain
 from policy.rotation import first, turns
+from policy.stores import StoreUnavailable
 from policy.stores.sql import SqlStore
 from smtpeter import database, wiring, zone
+from smtpeter.__main__ import run
 from smtpeter.key_rotation import DAY, Rotation, maker
 from smtpeter.name_server import NameServer
 from smtpeter.published import rotating_keys
@@ -80,6 +82,34 @@ def test_hosts_prepare_one_database_at_once(url: str, tmp_path: Path) -> None:
     journal = JournalStore(url)
     assert journal.counts() == {"messages": 0, "copies": 0, "visits": 0}
     journal.close()
+
+
+def test_statistics_need_no_primary(
+    url: str, make_host, make_message, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    make_host("one")
+    primary = JournalStore(url)
+    primary.insert([("", make_message())])
+    primary.close()
+    # A replica takes no writes (PostgreSQL, Hot Standby); to a session that is told so it looks the same.
+    replica = f"{url}&options=-c%20default_transaction_read_only%3Don"
+    store = JournalStore(replica)
+    with pytest.raises(StoreUnavailable, match="read-only transaction"):
+        store.insert([("", make_message(id="ff" * 9))])
+    store.close()
+    file = tmp_path / "statistics.toml"
+    file.write_text(f'data = "{tmp_path / "statistics"}"\n[journal]\ndatabase = "{replica}"\n')
+    words = ["--settings", str(file), "journal", "export", "--type", "attempts", "--date", "2023-11-14"]
+    assert run(words) == 0
+    assert make_message().recipient in capsys.readouterr().out
+
+
+def test_a_url_with_several_servers_takes_the_one_that_writes(url: str, make_host, tmp_path: Path) -> None:
+    make_host("one")
+    store = SqlStore(url.replace("host=", f"host={tmp_path},") + "&target_session_attrs=read-write")
+    store.add_account(Account(name="shop", state=State.APPROVED, created=0))
+    assert [account.name for account in store.accounts()] == ["shop"]
+    store.close()
 
 
 def _silent() -> NameServer:
