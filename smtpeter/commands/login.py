@@ -46,11 +46,12 @@ def add(
     dialects: login_fields.Dialects = None,
     limits: login_fields.GivenLimits = None,
     expires: login_fields.Expires = None,
+    local: Annotated[bool, typer.Option("--local", help="Keep it in the database, also where logins go to a directory.")] = False,
     as_json: AsJson = False,
 ) -> None:
     """Add a login and show its password, this once. Every option is off unless given, such as inlinecss=true."""
     settings = settings_of(context)
-    store = database.open_store(settings)
+    store = database.open_database(settings) if local else database.open_store(settings)
     given = Given(
         options=read_words(options),
         label=label,

@@ -7,7 +7,7 @@ import pytest
 
 pytestmark = pytest.mark.machine
 
-GUESSES = 60  # twice of what the jail lets pass
+GUESSES = 42  # the jail lets 29 pass
 # Runs on a machine that has nothing but Python. Says what each guess was told.
 GUESS = """
 import json, smtplib, ssl, sys

@@ -1,5 +1,6 @@
 """Settings of a directory, those of the layouts in wide use, and the stores made of them."""
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from policy.stores.migrate import migrate
 from policy.stores.remembered import Remembered
 from policy.stores.sql import SqlStore
 from smtpeter import wiring
+from smtpeter.__main__ import run
 from smtpeter.directory import open_directory
 from smtpeter.errors import UserError
 from smtpeter.settings import Settings, load
@@ -145,6 +147,24 @@ def test_the_layout_decides_who_keeps_new_logins(slapd, make_settings) -> None:
         store.add_login(Login(name=layout, account="shop", options=Options(), created=1))
         assert (layout in slapd.search(base)) is (layout == "smtpeter")
         store.close()
+
+
+def test_a_login_may_stay_in_the_database(slapd, make_settings, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    base = slapd.branch()
+    settings = make_settings(slapd, base, "")
+    file = tmp_path / "smtpeter.toml"
+    file.write_text(file.read_text().replace("existing", "smtpeter"))
+    made = {}
+    for words in ((), ("--local",)):
+        assert run(["--settings", str(file), "account", "add", f"shop{len(words)}", "--approve"]) == 0
+        capsys.readouterr()
+        assert run(["--settings", str(file), "login", "add", "--account", f"shop{len(words)}", "--json", *words]) == 0
+        made[words] = json.loads(capsys.readouterr().out)["name"]
+    listed = slapd.search(base)
+    assert (made[()] in listed, made[("--local",)] in listed) == (True, False)
+    store = SqlStore(settings.database_url)
+    assert [login.name for login in store.logins()] == [made[("--local",)]]
+    store.close()
 
 
 @pytest.mark.parametrize(

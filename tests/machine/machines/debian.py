@@ -1,5 +1,7 @@
 """A bare Debian 12, made once by debootstrap and shared by all machines as the lower layer of an overlay.
 
+SMTPETER_RELEASE names another one of `RELEASES`.
+
 It holds what an installation from Debian's own medium has with "standard system utilities" and "SSH server" chosen, as
 far as a deployment can notice: systemd, dbus, python3, sshd, sudo and the tools of the network. Nothing of a mail server.
 """
@@ -13,7 +15,13 @@ from pathlib import Path
 from .kept import CACHE, locked
 from .process import MachineError, sh
 
-RELEASE = "bookworm"
+# Mirror, components, and the script of debootstrap where it does not know the release; "" is the host's own mirror.
+RELEASES = {
+    "bookworm": ("", "main", ""),
+    "trixie": ("", "main", ""),
+    "noble": ("http://archive.ubuntu.com/ubuntu", "main universe", "/usr/share/debootstrap/scripts/gutsy"),
+}
+RELEASE = os.environ.get("SMTPETER_RELEASE") or "bookworm"
 PACKAGES = (
     *("systemd", "systemd-sysv", "dbus", "libpam-systemd", "udev", "kmod", "procps", "iproute2", "ca-certificates", "sudo"),
     *("python3", "openssh-server", "less"),
@@ -26,15 +34,20 @@ _BUNDLE = Path("/etc/ssl/certs/ca-certificates.crt")
 
 
 def bare() -> Path:
-    """The folder of the bare system; made at the first call, in about a minute, with the host's own mirror."""
+    """The folder of the bare system; made at the first call, in about a minute."""
+    if RELEASE not in RELEASES:
+        raise MachineError(f"SMTPETER_RELEASE cannot be {RELEASE}: it is one of {', '.join(RELEASES)}")
+    mirror, components, script = RELEASES[RELEASE]
     stamp = hashlib.sha256(repr((RELEASE, PACKAGES)).encode()).hexdigest()[:12]
-    folder = CACHE / f"debian-{RELEASE}-{stamp}"
+    folder = CACHE / f"{RELEASE}-{stamp}"
     CACHE.mkdir(parents=True, exist_ok=True)
     with locked(CACHE / "lock"):
         if not folder.is_dir():
             part = folder.with_suffix(".part")
             shutil.rmtree(part, ignore_errors=True)
-            words = ("--variant=minbase", f"--include={','.join(PACKAGES)}", RELEASE, str(part), _mirror())
+            words = ["--variant=minbase", f"--include={','.join(PACKAGES)}", f"--components={','.join(components.split())}"]
+            words += ["--no-check-gpg"] if mirror else []  # Debian has no keys of others
+            words += [RELEASE, str(part), mirror or _mirror(), *([script] if script else [])]
             sh("debootstrap", *words, timeout=900)
             part.rename(folder)
     return folder
@@ -45,8 +58,12 @@ def give_host_words(root: Path) -> None:
     apt = root / "etc/apt"
     (apt / "sources.list.d").mkdir(parents=True)
     _write(apt / "sources.list", "# see sources.list.d")  # in place of what debootstrap wrote
-    for source in _sources():
-        shutil.copy(source, apt / source.relative_to("/etc/apt"))
+    mirror, components, _ = RELEASES[RELEASE]
+    if _codename() == RELEASE:
+        for source in _sources():
+            shutil.copy(source, apt / source.relative_to("/etc/apt"))
+    else:
+        _write(apt / "sources.list", f"deb {mirror or _mirror()} {RELEASE} {components}")
     fetching = [line for line in sh("apt-config", "dump").stdout.splitlines() if line.startswith("Acquire::")]
     _write(apt / "apt.conf.d/80host", "\n".join(fetching))
     resolved = Path("/run/systemd/resolve/resolv.conf")  # what stands behind a resolver on loopback
@@ -64,6 +81,12 @@ def give_host_words(root: Path) -> None:
     _write(root / "etc/environment", "\n".join(f"{name}={value}" for name, value in words.items()))
     _write(root / "etc/pip.conf", f"[global]\ncert = {_PIP_BUNDLE}")
     _write(root / "etc/default/locale", "LANG=C.UTF-8")
+
+
+def _codename() -> str:
+    """The release of this host, "" where it is none."""
+    found = re.search(r"^VERSION_CODENAME=(\S+)$", Path("/etc/os-release").read_text(), re.MULTILINE)
+    return found[1] if found else ""
 
 
 def _sources() -> list[Path]:
