@@ -14,6 +14,7 @@ from cryptography import x509
 
 from smtpeter.canary_message import Canary
 from smtpeter.settings import Settings
+from smtpeter.trust import client_context
 
 SECONDS = 30.0  # for one step of a session
 # "monitor" is what web.machines knows: no visit of ours is a person's.
@@ -107,8 +108,8 @@ def trusted(certificate: Path) -> ssl.SSLContext:
     """Which certificates are good: those the system trusts; a self-signed one is its own proof, whatever name is in it."""
     first = x509.load_pem_x509_certificates(certificate.read_bytes())[0]
     if first.issuer != first.subject:
-        return ssl.create_default_context()
-    context = ssl.create_default_context(cafile=str(certificate))
+        return client_context()
+    context = client_context(certificate)
     context.check_hostname = False
     return context
 
@@ -137,7 +138,7 @@ def _own(settings: Settings) -> HTTPConnection:
 def _public(parts: SplitResult, authorities: Path | None) -> HTTPConnection:
     if parts.scheme != "https":
         return HTTPConnection(parts.netloc, timeout=SECONDS)
-    context = ssl.create_default_context()
+    context = client_context()
     if authorities is not None:
         context.load_verify_locations(authorities)
     return HTTPSConnection(parts.netloc, timeout=SECONDS, context=context)

@@ -18,6 +18,7 @@ from journal.seal import Ring
 from policy.click_hosts import ClickHost, Look
 from smtpeter.errors import UserError
 from smtpeter.name_server import NameServer, Unanswered
+from smtpeter.trust import client_context
 from web import proof
 
 Network = IPv4Network | IPv6Network
@@ -89,7 +90,7 @@ class Visitor:
 
     def __init__(self, ring: Ring, ca: Path | None) -> None:
         self._ring = ring
-        self._context = ssl.create_default_context()
+        self._context = client_context()
         if ca is not None:
             try:
                 self._context.load_verify_locations(ca)

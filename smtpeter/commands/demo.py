@@ -3,7 +3,6 @@
 import json
 import re
 import smtplib
-import ssl
 import subprocess
 import sys
 import tempfile
@@ -23,6 +22,7 @@ from filters.sign_dkim import verify
 from smtpeter import sample
 from smtpeter.errors import UserError
 from smtpeter.ports import Ports, unused_port
+from smtpeter.trust import client_context
 
 DOMAIN = "example.com"
 SECONDS = 60.0
@@ -84,7 +84,7 @@ def _set_up(place: Path) -> dict[str, Any]:
 
 def _send(place: Path, ports: Ports, login: dict[str, Any], message: bytes) -> None:
     (place / "records.json").write_text(json.dumps(login["records"]))
-    trust = ssl.create_default_context(cafile=str(place / "data" / "tls" / "certificate.pem"))
+    trust = client_context(place / "data" / "tls" / "certificate.pem")
     with smtplib.SMTP("localhost", ports.submission, local_hostname="localhost", timeout=30) as client:
         client.starttls(context=trust)
         client.login(login["name"], login["password"])

@@ -28,16 +28,17 @@ from several import figures, reckoning
 from several.site import Site, deploy
 
 HOST = "mail.example.com"
+LAST = {"without_caddy", "uninstalled", "purged"}  # fixtures that take something away from those before them
 LIMIT = 900  # seconds for a test, with the deployments that it is the first to ask for
 
 
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Gives the tests of machines their time, and puts those that take the service away behind all others, shuffled or not."""
+    """Gives the tests of machines their time, and puts those that take something away behind all others, shuffled or not."""
     for item in items:
         if Path(__file__).parent in item.path.parents:
             item.add_marker(pytest.mark.timeout(LIMIT))
-    items.sort(key=lambda item: len({"uninstalled", "purged"}.intersection(getattr(item, "fixturenames", ()))))
+    items.sort(key=lambda item: len(LAST.intersection(getattr(item, "fixturenames", ()))))
 
 
 @pytest.fixture(scope="session")

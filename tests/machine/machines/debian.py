@@ -63,7 +63,8 @@ def give_host_words(root: Path) -> None:
         for source in _sources():
             shutil.copy(source, apt / source.relative_to("/etc/apt"))
     else:
-        _write(apt / "sources.list", f"deb {mirror or _mirror()} {RELEASE} {components}")
+        suites = (RELEASE, f"{RELEASE}-updates")
+        _write(apt / "sources.list", "\n".join(f"deb {mirror or _mirror()} {suite} {components}" for suite in suites))
     fetching = [line for line in sh("apt-config", "dump").stdout.splitlines() if line.startswith("Acquire::")]
     _write(apt / "apt.conf.d/80host", "\n".join(fetching))
     resolved = Path("/run/systemd/resolve/resolv.conf")  # what stands behind a resolver on loopback
