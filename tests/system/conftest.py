@@ -189,7 +189,8 @@ class Service:
             found = [path for path in sorted(self.outbox.glob("*.eml")) if mark in path.read_bytes()]
             return found if len(found) >= count else []
 
-        paths = wait_for(look, f"{count} copies of {queue_id}")
+        # Where an earlier test ended what copies go to, Postfix rests before the next try (minimal_backoff_time, 60 s).
+        paths = wait_for(look, f"{count} copies of {queue_id}", seconds=90)
         return [Captured(raw=path.read_bytes(), envelope=json.loads(path.with_suffix(".json").read_text())) for path in paths]
 
     def passed_on(self, queue_id: str) -> list[str]:
@@ -244,12 +245,12 @@ def submit(
     return text.decode().rpartition(" ")[2]
 
 
-def wait_for(condition: Callable[[], Any], what: str) -> Any:
+def wait_for(condition: Callable[[], Any], what: str, seconds: float = SECONDS) -> Any:
     """The first true value of `condition`."""
-    limit = time.monotonic() + SECONDS
+    limit = time.monotonic() + seconds
     while not (found := condition()):
         if time.monotonic() > limit:
-            pytest.fail(f"{what} did not happen within {SECONDS:g} s")
+            pytest.fail(f"{what} did not happen within {seconds:g} s")
         time.sleep(0.02)
     return found
 
