@@ -34,7 +34,6 @@ from policy.stores.usage import UsageStore
 from policy.usage import Amount, Holder
 
 BATCH = 500  # records in one transaction, as in the drain of a busy host
-DAY = 86_400
 
 Work = Callable[[], int]  # does something, and tells how much
 
@@ -198,7 +197,7 @@ LOGIN = new_name(bytes(16))
 ROWS = (
     Peers(what="messages counted, all of one account; an UPDATE of one row", ours=_one_account, least=_one_row),
     Peers(what="messages counted, an account for each client; an UPDATE of its own row", ours=_many_accounts, least=_many_rows),
-    Peers(what=f"records of messages, {BATCH} at a time; COPY to a table without indexes", ours=_records, least=_copies),
+    Peers(what=f"records of messages, {BATCH} at a time; COPY to a table with a primary key alone", ours=_records, least=_copies),
     Peers(what="logins read; SELECT 1", ours=_logins, least=_nothings),
 )
 
